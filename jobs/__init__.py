@@ -1,0 +1,1 @@
+"""How a run is driven: command line, spec, stages, engines. The only package that knows Ray."""

@@ -1,0 +1,163 @@
+"""Composition root: the only module that names concrete readers, engines and stores. Factories here are what travels to
+worker processes: small, picklable, and built into workers there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.models import ModelManifest
+from schemas.sources import Source
+from segworkers.statistics import Statistics
+
+if TYPE_CHECKING:
+    from jobs.config import EngineSpec
+    from jobs.engines.base import Engine
+    from segworkers.merging import MergeWorker
+    from segworkers.publishing import PublishWorker
+    from segworkers.readers.base import Reader
+    from segworkers.rows import RowsWorker
+    from segworkers.segmenters.loading import ModelSpec
+    from segworkers.stitched import MaskWorker
+    from segworkers.worker import TileWorker
+
+CACHE_MB = 128
+"""GDAL's block cache in each process; work tiles read every block once, so it only has to hold a row of blocks."""
+
+
+def reader() -> Reader:
+    """A reader for every raster format."""
+    from segworkers.readers.geotiff import RasterReader
+
+    return RasterReader(cache_mb=CACHE_MB)
+
+
+def engine(spec: EngineSpec) -> Engine:
+    """The engine that a spec asks for. Raises EngineError where it cannot be had."""
+    if spec.kind == "inline":
+        from jobs.engines.inline import InlineEngine
+
+        return InlineEngine()
+    from jobs.engines.cluster import RayEngine
+
+    return RayEngine(spec.address)
+
+
+def inline_engine() -> Engine:
+    """This process, for stages too small to send anywhere."""
+    from jobs.engines.inline import InlineEngine
+
+    return InlineEngine()
+
+
+@dataclass(frozen=True, slots=True)
+class TileWorkers:
+    """Builds what segments: loads the model once."""
+
+    store_url: str
+    reader: Reader
+    model: ModelSpec
+    manifest: ModelManifest
+    threads: int
+
+    def __call__(self) -> TileWorker:
+        """The worker of one process."""
+        from segworkers.segmenters.loading import load_model
+        from segworkers.store import open_store
+        from segworkers.worker import TileWorker
+
+        limit_threads(self.threads)
+        return TileWorker(self.reader, load_model(self.model), open_store(self.store_url), self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsWorkers:
+    """Builds what takes an image's statistics."""
+
+    reader: Reader
+    max_side: int = 2048
+    """Longest side of the reduced image that statistics are taken from."""
+
+    def __call__(self) -> StatisticsWorker:
+        """The worker of one process."""
+        return StatisticsWorker(self.reader, self.max_side)
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsWorker:
+    """Statistics of one image's bands."""
+
+    reader: Reader
+    max_side: int
+
+    def __call__(self, item: tuple[Source, tuple[int, ...]]) -> Statistics:
+        """Taken once per image, from its reduced form."""
+        from segworkers.statistics import image_statistics
+
+        source, bands = item
+        return image_statistics(self.reader.thumbnail(source, bands, self.max_side))
+
+
+@dataclass(frozen=True, slots=True)
+class MergeWorkers:
+    """Builds what links and groups."""
+
+    store_url: str
+
+    def __call__(self) -> MergeWorker:
+        """The worker of one process."""
+        from segworkers.merging import MergeWorker
+        from segworkers.store import open_store
+
+        return MergeWorker(open_store(self.store_url))
+
+
+@dataclass(frozen=True, slots=True)
+class RowsWorkers:
+    """Builds what measures."""
+
+    store_url: str
+
+    def __call__(self) -> RowsWorker:
+        """The worker of one process."""
+        from segworkers.rows import RowsWorker
+        from segworkers.store import open_store
+
+        return RowsWorker(open_store(self.store_url))
+
+
+@dataclass(frozen=True, slots=True)
+class PublishWorkers:
+    """Builds what sorts and writes the table of instances."""
+
+    store_url: str
+
+    def __call__(self) -> PublishWorker:
+        """The worker of one process."""
+        from segworkers.publishing import PublishWorker
+        from segworkers.store import open_store
+
+        return PublishWorker(open_store(self.store_url))
+
+
+@dataclass(frozen=True, slots=True)
+class MaskWorkers:
+    """Builds what paints stitched masks."""
+
+    store_url: str
+
+    def __call__(self) -> MaskWorker:
+        """The worker of one process."""
+        from segworkers.stitched import MaskWorker
+        from segworkers.store import open_store
+
+        return MaskWorker(open_store(self.store_url))
+
+
+def limit_threads(threads: int) -> None:
+    """Make numeric libraries of this process use `threads` threads, on every engine, so that results agree."""
+    environment: Mapping[str, str] = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(environment)

@@ -1,0 +1,300 @@
+"""The command line: arguments in, exit code out. What a command does lives in the module it imports when it runs.
+
+Exit codes: 0 done · 1 error · 2 bad usage or spec · 3 finished, but some inputs or pixels failed · 130 interrupted.
+Results go to stdout, progress and messages to stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schemas.errors import SegworkersError, SpecError
+
+if TYPE_CHECKING:
+    from jobs.config import JobSpec
+
+DONE, ERROR, BAD_USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="segworkers",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn archives of huge images into tables of objects: tile, segment on Ray, stitch, measure, query.",
+)
+
+
+class EngineKind(StrEnum):
+    """Values of --engine."""
+
+    ray = "ray"
+    inline = "inline"
+
+
+class QueryFormat(StrEnum):
+    """Values of --format."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Files, folders, globs, manifests or URLs of rasters.", show_default=False),
+]
+SpecFile = Annotated[Path, typer.Argument(metavar="JOB.YAML", help="Spec of the job; see `segworkers schema`.")]
+Out = Annotated[str, typer.Argument(metavar="OUT", help="Run folder of a finished run.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="Built-in model, python:path/to/file.py:Class or python:package.module:Class.",
+        show_default=False,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the spec, such as tiling.tile=2048; repeatable."),
+]
+Engine = Annotated[
+    EngineKind | None, typer.Option("--engine", help="Where work runs; ray unless the spec says otherwise.")
+]
+Address = Annotated[str | None, typer.Option("--address", help="Running Ray cluster to use instead of a private one.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an earlier run in the same run folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may also follow the command.")] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def segment(
+    inputs: Inputs,
+    model: Model,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="OUT", help="Run folder; created if absent.", show_default=False)
+    ],
+    sets: Set = None,
+    engine: Engine = None,
+    address: Address = None,
+    resume: Resume = False,
+) -> None:
+    """Segment rasters and publish tables of the objects."""
+    _run(_spec(None, sets, engine, address, inputs=inputs, model=model, output=output), resume)
+
+
+@app.command()
+def run(
+    job: SpecFile, sets: Set = None, engine: Engine = None, address: Address = None, resume: Resume = False
+) -> None:
+    """Segment what a spec file says."""
+    _run(_spec(job, sets, engine, address), resume)
+
+
+def _run(spec: JobSpec, resume: bool) -> None:
+    from jobs import stages
+    from jobs.events import open_progress
+    from jobs.render import summary_lines
+
+    with open_progress() as events:
+        summary = stages.run(spec, events=events, resume=resume)
+    print("\n".join(summary_lines(summary)))
+    raise typer.Exit(INCOMPLETE if summary.failed_inputs or summary.pixels_failed else DONE)
+
+
+def _spec(
+    job: Path | None,
+    sets: Sequence[str] | None,
+    engine: EngineKind | None = None,
+    address: str | None = None,
+    **values: Any,
+) -> JobSpec:
+    """The spec file or the values of options, with overrides."""
+    from jobs.loading import load_spec
+
+    body = None if job else {"inputs": values["inputs"], "model": values["model"], "output": {"path": values["output"]}}
+    chosen = {("engine", "kind"): engine.value if engine else None, ("engine", "address"): address}
+    return load_spec(job, values=body, overrides=sets or (), options=chosen)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of spec files."""
+    import json
+
+    from jobs.config import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def validate(job: SpecFile, sets: Set = None) -> None:
+    """Check a spec file and print it with all defaults; every problem is reported at once."""
+    print(_spec(job, sets).to_yaml(), end="")
+
+
+@app.command()
+def plan(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...|JOB.YAML", help="Rasters, or one spec file.", show_default=False)
+    ],
+    model: Annotated[str | None, typer.Option("--model", help="As for `segment`; not with a spec file.")] = None,
+    sets: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read headers only and show what a run would do: tiles, bytes to read, memory, warnings, skipped inputs."""
+    from jobs import planning
+    from jobs.render import plan_json, print_plan
+
+    is_spec = len(inputs) == 1 and inputs[0].lower().endswith((".yaml", ".yml"))
+    if is_spec == (model is not None):
+        raise SpecError("plan takes one spec file, or inputs and --model")
+    # Planning writes nothing: the run folder only completes the spec.
+    spec = _spec(Path(inputs[0]), sets) if is_spec else _spec(None, sets, inputs=inputs, model=model, output="out")
+    report = planning.plan(spec)
+    if as_json:
+        print(plan_json(report))
+    else:
+        print_plan(report, sys.stdout)
+
+
+@app.command()
+def query(
+    out: Out,
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="One SELECT over instances, images, tiles, failures, classes.")
+    ],
+    format: Annotated[
+        QueryFormat | None, typer.Option("--format", help="Default: by the suffix of FILE, else table.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="Rows at most.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write instead of stdout.")
+    ] = None,
+) -> None:
+    """Query the tables of a run with SQL (DuckDB, read-only)."""
+    from jobs.query import run_query
+    from jobs.results import open_results
+
+    run_query(open_results(out), sql, format=format.value if format else None, limit=limit, output=output)
+
+
+@app.command()
+def verify(
+    out: Out,
+    everything: Annotated[bool, typer.Option("--all", help="Decode every mask instead of a sample.")] = False,
+) -> None:
+    """Check that files, checksums, ledger, counts and masks of a run agree; exit code 1 where they do not."""
+    from jobs.render import verify_lines
+    from jobs.verify import verify as verify_run
+
+    report = verify_run(out, everything=everything)
+    print("\n".join(verify_lines(report)))
+    report.raise_if_bad()
+
+
+@app.command()
+def preview(
+    out: Out,
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="source_id, URI or file name; default: the first.")
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option("--box", metavar="Y0,X0,Y1,X1", help="Part to show, in pixels of the source.")
+    ] = None,
+    max_side: Annotated[int, typer.Option("--max-side", min=16, help="Longest side of the picture in pixels.")] = 1600,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PNG", help="Default: SOURCE.preview.png here.")
+    ] = None,
+) -> None:
+    """Write a picture of one source with its objects drawn over it."""
+    from jobs import bootstrap
+    from jobs.preview import preview as write_preview
+    from jobs.results import open_results
+
+    made = write_preview(open_results(out), bootstrap.reader(), source, box=box, max_side=max_side, path=output)
+    print(made.path)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the demo's runs.")] = Path(
+        "demo-out"
+    ),
+    engine: Annotated[EngineKind, typer.Option("--engine", help="Where work runs.")] = EngineKind.ray,
+) -> None:
+    """Fetch real aerial and microscopy images, segment them, and query the result."""
+    from jobs.demo import run_demo
+
+    raise typer.Exit(run_demo(output, engine.value))
+
+
+@app.command()
+def submit(
+    job: SpecFile,
+    address: Annotated[str, typer.Option("--address", help="Dashboard of the cluster, such as http://127.0.0.1:8265.")],
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return at once.")] = False,
+    submission_id: Annotated[
+        str | None, typer.Option("--submission-id", help="Name of the job on the cluster.")
+    ] = None,
+) -> None:
+    """Run a spec file on a Ray cluster, follow its log, and exit with its exit code."""
+    from jobs.submit import submit as submit_job
+
+    raise typer.Exit(submit_job(job, address, wait=not no_wait, submission_id=submission_id))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code and raises nothing."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(levelname)s: %(message)s"
+    )
+    for name in ("jobs", "segworkers"):
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        app([argument for argument in given if argument != "--debug"], prog_name="segworkers")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else DONE if end.code is None else ERROR
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep the interpreter from complaining about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    except KeyboardInterrupt:
+        _say("interrupted; a run continues with --resume", debug)
+        return INTERRUPTED
+    except SpecError as error:
+        _say(str(error), debug)
+        return BAD_USAGE
+    except SegworkersError as error:
+        _say(f"error: {error}", debug)
+        return ERROR
+    except Exception as error:  # noqa: BLE001 (the last resort: one line instead of a traceback)
+        text = " ".join(str(error).split())
+        _say(f"error: {type(error).__name__}{': ' if text else ''}{text} (traceback with --debug)", debug)
+        return ERROR
+    return DONE
+
+
+def _say(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(message, file=sys.stderr)

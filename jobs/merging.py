@@ -1,0 +1,136 @@
+"""Driving the merge: link and resolve tasks of all sources, then rows tasks, each on workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TypeVar
+
+from jobs import bootstrap
+from jobs.config import JobSpec
+from jobs.engines.base import Engine, Resources
+from jobs.ledger import Ledger
+from schemas.errors import SegworkersError
+from schemas.models import ModelManifest
+from segworkers.finishing import RowsPart
+from segworkers.merging import ResolveTask, merge_tasks
+from segworkers.plans import SourcePlan
+from segworkers.receipts import Receipt
+from segworkers.rows import Filters, RowsReceipt, RowsTask
+from segworkers.store import Store
+
+TILES_PER_TASK = 64
+"""Work tiles whose objects one rows task measures."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def merge_sources(
+    plans: Sequence[SourcePlan],
+    model: ModelManifest,
+    ledger: Ledger,
+    store: Store,
+    engine: Engine,
+    spec: JobSpec,
+) -> list[RowsReceipt]:
+    """All objects of all sources as rows files, in the order of the sources."""
+    linking, resolving = [], dict[str, ResolveTask]()
+    for plan in plans:
+        tasks, resolve = merge_tasks(store, plan, model, ledger.of(plan))
+        if resolve is not None:
+            linking += tasks
+            resolving[plan.source.source_id] = resolve
+    workers = bootstrap.MergeWorkers(store.url)
+    for _ in all_results(engine, workers, linking, spec):
+        pass
+    for _ in all_results(engine, workers, resolving.values(), spec):
+        pass
+    tasks = rows_tasks(plans, model, ledger, resolving, _filters(spec))
+    receipts = all_results(engine, bootstrap.RowsWorkers(store.url), tasks, spec)
+    order = {task.name: number for number, task in enumerate(tasks)}
+    return sorted(receipts, key=lambda receipt: order[receipt.name])
+
+
+def rows_tasks(
+    plans: Sequence[SourcePlan],
+    model: ModelManifest,
+    ledger: Ledger,
+    resolving: dict[str, ResolveTask],
+    filters: Filters,
+) -> list[RowsTask]:
+    """Every tile of every source in exactly one task; many small sources share one."""
+    tasks: list[RowsTask] = []
+    parts: list[RowsPart] = []
+    held = 0
+    for part in _parts(plans, ledger, resolving):
+        parts.append(part)
+        held += len(part.shards)
+        if held >= TILES_PER_TASK:
+            tasks.append(_task(parts, model, ledger, filters))
+            parts, held = [], 0
+    if parts:
+        tasks.append(_task(parts, model, ledger, filters))
+    return tasks
+
+
+def all_results(
+    engine: Engine, factory: object, items: Iterable[Item], spec: JobSpec
+) -> Iterator[Result]:  # type: ignore[type-var]
+    """Results of light work on CPU workers. Unlike a tile, a step of the merge that fails ends the run: it can resume."""
+    pending = list(items)
+    if not pending:
+        return
+    resources = Resources(threads=1, workers=spec.engine.workers)
+    for outcome in engine.map(factory, pending, resources=resources, split=lambda _: (), describe=_name):  # type: ignore[arg-type]
+        if outcome.result is None:
+            raise SegworkersError(f"{_name(outcome.item)}: {outcome.error}; run again with --resume")
+        yield outcome.result  # type: ignore[misc]
+
+
+def _parts(plans: Sequence[SourcePlan], ledger: Ledger, resolving: dict[str, ResolveTask]) -> Iterator[RowsPart]:
+    for plan in plans:
+        receipts = ledger.of(plan)
+        resolve = resolving.get(plan.source.source_id)
+        failed = tuple(box for receipt in receipts for box in receipt.failed_cells)
+        for first in range(0, len(receipts), TILES_PER_TASK):
+            some = receipts[first : first + TILES_PER_TASK]
+            yield RowsPart(
+                plan=plan,
+                shards=tuple(receipt.shard for receipt in some),
+                first=first,
+                groups=None if resolve is None else resolve.name,
+                index=None if resolve is None else resolve.index,
+                failed=failed,
+            )
+
+
+def _task(parts: Sequence[RowsPart], model: ModelManifest, ledger: Ledger, filters: Filters) -> RowsTask:
+    """The task, named after everything that its rows depend on."""
+    identity = [
+        json.dumps(asdict(filters), sort_keys=True),
+        *(f"{part.plan.source.source_id} {part.groups} {part.failed} {part.shards}" for part in parts),
+        *(_checksums(part, ledger.of(part.plan)) for part in parts),
+    ]
+    key = hashlib.blake2b("\n".join(identity).encode(), digest_size=10).hexdigest()
+    return RowsTask(parts=tuple(parts), model=model, filters=filters, name=f"rows/{key}.rows")
+
+
+def _checksums(part: RowsPart, receipts: Sequence[Receipt]) -> str:
+    return "".join(receipt.shard_sha256 for receipt in receipts[part.first : part.first + len(part.shards)])
+
+
+def _filters(spec: JobSpec) -> Filters:
+    output = spec.output
+    return Filters(
+        min_pixels=output.min_pixels,
+        max_pixels=output.max_pixels,
+        min_score=output.min_score,
+        drop_border=output.drop_border,
+    )
+
+
+def _name(item: object) -> str:
+    return str(getattr(item, "name", None) or getattr(item, "folder", item))

@@ -1,0 +1,254 @@
+"""Planning: from the words of a spec to sources with lattices, work tiles and sizes. Reads headers, no pixels.
+
+Used by `segworkers plan`, which shows it, and by a run, which does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jobs import bootstrap
+from jobs.catalog import Skipped, describe_all, find_inputs
+from jobs.config import JobSpec, expand_extent
+from schemas.boxes import zyx
+from schemas.errors import InputError, SpecError
+from schemas.grids import PixelGrid
+from schemas.models import ModelManifest
+from schemas.sources import Source
+from segworkers.georeferencing import GroundFrame, ground_frame
+from segworkers.lattice import Lattice
+from segworkers.model_grid import ModelGrid
+from segworkers.plans import SourcePlan
+from segworkers.readers.base import Reader
+from segworkers.resampling import model_shape
+from segworkers.segmenters.loading import ModelSpec, resolve_model
+from segworkers.tiling import TilePlan, group_for
+
+WORKER_BASE_BYTES = 500_000_000
+"""What a worker process needs before it holds a pixel: interpreter, libraries, GDAL's cache, model buffers."""
+
+BLOCKS_IN_FLIGHT = 4
+"""Work tiles' pixels that a worker holds at once: being read, being segmented, being encoded, and the next call's."""
+
+ENCODING_BYTES = 28
+"""Per pixel of a work tile: class maps, labels, their transpose and runs while a tile is encoded."""
+
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSource:
+    """One source as `segworkers plan` shows it."""
+
+    uri: str
+    height: int
+    width: int
+    bands: tuple[str, ...]
+    dtype: str
+    tiles: int
+    windows: int
+    read_bytes: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanReport:
+    """What a run would do."""
+
+    sources: tuple[PlannedSource, ...]
+    skipped: tuple[Skipped, ...]
+    tiles: int
+    windows: int
+    pixels: int
+    read_bytes: int
+    worker_memory_bytes: int
+    model: ModelManifest
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What a run needs: sources ready to be worked on, but for their statistics."""
+
+    plans: tuple[SourcePlan, ...]
+    skipped: tuple[Skipped, ...]
+    model: ModelSpec
+    manifest: ModelManifest
+    reader: Reader
+
+
+def plan(spec: JobSpec) -> PlanReport:
+    """What a run of `spec` would do, from headers alone. Raises SpecError."""
+    planned = prepare(spec)
+    sources = tuple(_shown(each, planned.manifest) for each in planned.plans)
+    tile_pixels = max((t.tile((0, 0, 0)).read.volume for t in (p.tiles for p in planned.plans)), default=0)
+    per_pixel = max((_bytes_per_pixel(p.source, p.grid, p.bands) for p in planned.plans), default=0)
+    return PlanReport(
+        sources=sources,
+        skipped=planned.skipped,
+        tiles=sum(source.tiles for source in sources),
+        windows=sum(source.windows for source in sources),
+        pixels=sum(p.source.grid.shape[1] * p.source.grid.shape[2] for p in planned.plans),
+        read_bytes=sum(source.read_bytes for source in sources),
+        worker_memory_bytes=WORKER_BASE_BYTES + tile_pixels * per_pixel,
+        model=planned.manifest,
+        warnings=tuple(_general_warnings(planned)),
+    )
+
+
+def prepare(spec: JobSpec) -> Planned:
+    """Sources and model of a run. Raises SpecError where the model cannot be used at all."""
+    manifest, model = resolve_model(
+        spec.model.reference, spec.model.options, spec.model.device, spec.engine.threads, fetch=True
+    )
+    manifest = _overridden(manifest, spec)
+    reader = bootstrap.reader()
+    uris, skipped = find_inputs(spec.inputs)
+    sources, unreadable = describe_all(reader, uris)
+    plans: list[SourcePlan] = []
+    for source in sorted(sources, key=lambda each: each.uri):
+        try:
+            plans.append(_source_plan(source, manifest, spec))
+        except InputError as error:
+            unreadable.append(Skipped(source.uri, error.reason, error.message, error.hint))
+    return Planned(
+        plans=tuple(plans),
+        skipped=tuple(sorted([*skipped, *unreadable], key=lambda each: (each.uri, each.reason))),
+        model=model,
+        manifest=manifest,
+        reader=reader,
+    )
+
+
+def _overridden(manifest: ModelManifest, spec: JobSpec) -> ModelManifest:
+    """The model's manifest with what the spec says instead."""
+    changes = {
+        "window": expand_extent(spec.model.window, 1) if spec.model.window else manifest.window,
+        "overlap": expand_extent(spec.model.overlap, 0) if spec.model.overlap is not None else manifest.overlap,
+        "bands": tuple(spec.model.bands) if spec.model.bands else manifest.bands,
+        "resolution": spec.model.resolution or manifest.resolution,
+    }
+    try:
+        return replace(manifest, **changes)
+    except ValueError as error:
+        raise SpecError(f"model: {error}") from None
+
+
+def _source_plan(source: Source, manifest: ModelManifest, spec: JobSpec) -> SourcePlan:
+    bands = _band_indices(source, manifest)
+    grid = _model_grid(source, manifest)
+    lattice = Lattice(manifest.window, manifest.overlap, grid.shape)
+    budget = max(spec.tiling.memory_bytes - WORKER_BASE_BYTES, 0) // _bytes_per_pixel(source, grid, bands)
+    target = min(spec.tiling.tile**2, max(budget, 1))
+    group = group_for(lattice, manifest.batch, target)
+    block = zyx([1, *(max(1, b * m // n) for b, m, n in zip(source.block, grid.shape[1:], grid.native[1:], strict=True))])
+    # Strips as wide as the image would make every work tile read whole rows it does not need.
+    block = zyx([1, min(block[1], manifest.window[1]), min(block[2], manifest.window[2])])
+    return SourcePlan(source=source, grid=grid, tiles=TilePlan(lattice, group, block), bands=bands)
+
+
+def _band_indices(source: Source, manifest: ModelManifest) -> tuple[int, ...]:
+    """0-based bands in the model's order. Raises InputError (`missing_band`)."""
+    if manifest.bands is None:
+        return tuple(i for i in range(len(source.bands)) if i != source.alpha_band)
+    found: list[int] = []
+    for wanted in manifest.bands:
+        if isinstance(wanted, int) and 0 <= wanted < len(source.bands):
+            found.append(wanted)
+        elif isinstance(wanted, str) and wanted in source.bands:
+            found.append(source.bands.index(wanted))
+        else:
+            raise InputError(
+                "missing_band",
+                f"The model wants band {wanted!r}; {source.uri} has {', '.join(source.bands)}.",
+                "Name the bands with --set model.bands=[…], by name or 0-based index.",
+            )
+    return tuple(found)
+
+
+def _model_grid(source: Source, manifest: ModelManifest) -> ModelGrid:
+    """The grid that the model works on: reduced where the model was made for coarser pixels, never enlarged."""
+    native = source.grid.shape
+    if manifest.resolution is None:
+        return ModelGrid(native, native)
+    frame = ground_frame(source.grid)
+    if not isinstance(frame, GroundFrame):
+        raise InputError(
+            "no_resolution",
+            f"The model works at {manifest.resolution} m per pixel; {source.uri}: {frame.message}",
+            "Georeference the image, or choose a model without a resolution.",
+        )
+    y, x = pixel_size_m(source.grid, frame)
+    shape, _ = model_shape((native[1], native[2]), (y, x), manifest.resolution)
+    return ModelGrid(native, zyx([native[0], min(shape[0], native[1]), min(shape[1], native[2])]))
+
+
+def pixel_size_m(grid: PixelGrid, frame: GroundFrame) -> tuple[float, float]:
+    """Ground distance in metres of one pixel along (y, x), at the image's middle."""
+    middle = np.array([[grid.shape[2] / 2, grid.shape[1] / 2]])
+    scale = frame.local_scale(middle)[0]
+    return float(np.hypot(*scale[:, 1])), float(np.hypot(*scale[:, 0]))
+
+
+def _bytes_per_pixel(source: Source, grid: ModelGrid, bands: tuple[int, ...]) -> int:
+    """Memory that a pixel of a work tile's read box costs a worker."""
+    reduction = grid.native[1] * grid.native[2] / (grid.shape[1] * grid.shape[2])
+    stored = len(bands) * np.dtype(source.dtype).itemsize + 1
+    reading = 0 if grid.is_native else stored * reduction
+    return int(np.ceil(BLOCKS_IN_FLIGHT * stored + reading + ENCODING_BYTES))
+
+
+def _shown(plan: SourcePlan, manifest: ModelManifest) -> PlannedSource:
+    source, lattice = plan.source, plan.tiles.lattice
+    item = np.dtype(source.dtype).itemsize * len(plan.bands)
+    return PlannedSource(
+        uri=source.uri,
+        height=source.grid.shape[1],
+        width=source.grid.shape[2],
+        bands=source.bands,
+        dtype=source.dtype,
+        tiles=len(plan.tiles),
+        windows=int(np.prod(lattice.shape)),
+        read_bytes=item * _read_pixels(plan),
+        warnings=(*source.warnings, *_model_warnings(plan, manifest)),
+    )
+
+
+def _read_pixels(plan: SourcePlan) -> int:
+    """Native pixels that all work tiles read, overlaps counted as often as they are read."""
+    total = 1
+    for axis in (1, 2):
+        tiles = plan.tiles.shape[axis]
+        boxes = (plan.tiles.tile(zyx([0, i if axis == 1 else 0, i if axis == 2 else 0])).read for i in range(tiles))
+        total *= sum(plan.grid.native_box(box).shape[axis] for box in boxes)
+    return total
+
+
+def _model_warnings(plan: SourcePlan, manifest: ModelManifest) -> list[str]:
+    """What is odd about this source for this model."""
+    found: list[str] = []
+    wide = np.dtype(plan.source.dtype).itemsize > 1 and np.dtype(plan.source.dtype).kind in "ui"
+    if wide and manifest.normalise == "none":
+        found.append(f"16-bit: {plan.source.dtype} pixels reach the model without a stretch (its normalise is `none`)")
+    if manifest.resolution is not None and plan.grid.is_native:
+        found.append(f"resolution: used as it is; the model was made for {manifest.resolution} m per pixel")
+    window, shape = manifest.window, plan.grid.shape
+    if shape[1] < window[1] or shape[2] < window[2]:
+        found.append(f"small: the image ({shape[1]} x {shape[2]}) is smaller than the model's window; it is padded")
+    return found
+
+
+def _general_warnings(planned: Planned) -> list[str]:
+    manifest = planned.manifest
+    found: list[str] = []
+    if manifest.kind == "instance" and min(manifest.overlap[1:]) < 16:
+        found.append(
+            f"overlap of {min(manifest.overlap[1:])} pixels: below 16, views of one object have little to agree on; "
+            "take at least twice the typical outline error, better the size of an object"
+        )
+    if not planned.plans:
+        found.append("no usable input")
+    return found
+
+

@@ -1,0 +1,312 @@
+"""Publishing a generation of tables: instances by workers; images, tiles and failures here; the pointer last.
+
+`instances` and `images` depend on inputs, model and filters only. `tiles` and `failures` tell how the work went.
+"""
+# pyarrow ships no type stubs.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from jobs import bootstrap
+from jobs.config import JobSpec
+from jobs.engines.base import Engine
+from jobs.ledger import Ledger
+from jobs.merging import all_results
+from schemas.models import ModelManifest
+from schemas.tables import SCHEMA_VERSION, SCHEMAS
+from segworkers.plans import SourcePlan
+from segworkers.publishing import ROWS_PER_FILE, PublishTask, put_bytes, table_bytes
+from segworkers.publishing import Published as PublishedFile
+from segworkers.receipts import AREA_UNIT, CellCounts, Receipt
+from segworkers.rows import SCORE_UNIT, ClassTotals, RowsReceipt
+from segworkers.store import Store
+
+if TYPE_CHECKING:
+    from jobs.stages import Failed
+
+ROWS_PER_TASK = ROWS_PER_FILE
+"""Rows after which a publishing task is full; a larger source makes a larger task of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A whole generation of tables, before the pointer to it is written."""
+
+    generation: str
+    tables: dict[str, list[PublishedFile]]
+    counts: dict[str, int]
+    """Objects of each class, in the model's order."""
+    masks: tuple[dict[str, Any], ...] = ()
+    """Stitched masks, as the pointer lists them."""
+
+    def pointer(self) -> bytes:
+        """`current.json`: what the run folder shows from now on."""
+        tables = {name: [asdict(file) for file in files] for name, files in self.tables.items()}
+        content = {
+            "generation": self.generation,
+            "schema_version": SCHEMA_VERSION,
+            "tables": tables,
+            "masks": list(self.masks),
+        }
+        return json.dumps(content, indent=2, sort_keys=True).encode()
+
+    def with_masks(self, masks: Sequence[dict[str, Any]]) -> Published:
+        """The same with stitched masks."""
+        return replace(self, masks=tuple(masks))
+
+
+def publish(
+    plans: Sequence[SourcePlan],
+    model: ModelManifest,
+    ledger: Ledger,
+    merged: Sequence[RowsReceipt],
+    failed: Sequence[Failed],
+    store: Store,
+    engine: Engine,
+    spec: JobSpec,
+) -> Published:
+    """Write all tables of a generation."""
+    generation = _generation(plans, model, ledger, merged, failed)
+    folder = f"tables/{generation}"
+    tasks = list(_publish_tasks(plans, merged, f"{folder}/instances"))
+    written: list[list[PublishedFile]] = list(
+        all_results(engine, bootstrap.PublishWorkers(store.url), tasks, spec)
+    )
+    totals = _totals(merged)
+    small = {
+        "images": _images(plans, model, ledger, totals, failed),
+        "tiles": [_tile_row(plan, receipt) for plan in plans for receipt in ledger.of(plan)],
+        "failures": _failures(plans, ledger, failed),
+    }
+    tables = {"instances": sorted((file for files in written for file in files), key=lambda file: file.path)}
+    for name, rows in small.items():
+        table = pa.Table.from_pylist(rows, schema=SCHEMAS[name])
+        tables[name] = [put_bytes(store, f"{folder}/{name}/part-00000.parquet", table_bytes(table), len(rows))]
+    counts = {
+        label: sum(by_class[label].objects for by_class in totals.values() if label in by_class)
+        for label in model.classes
+    }
+    return Published(generation=generation, tables=tables, counts=counts)
+
+
+def _generation(
+    plans: Sequence[SourcePlan],
+    model: ModelManifest,
+    ledger: Ledger,
+    merged: Sequence[RowsReceipt],
+    failed: Sequence[Failed],
+) -> str:
+    """A hash of everything that the tables depend on."""
+    lines = [SCHEMA_VERSION, model.digest, *(receipt.name for receipt in merged)]
+    lines += [receipt.shard_sha256 for plan in plans for receipt in ledger.of(plan)]
+    lines += [f"{each.uri} {each.reason} {each.message}" for each in failed]
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+
+
+def _publish_tasks(
+    plans: Sequence[SourcePlan], merged: Sequence[RowsReceipt], folder: str
+) -> Iterator[PublishTask]:
+    """Whole sources in the table's order, cut where a task has ROWS_PER_TASK rows."""
+    rows: dict[str, int] = {}
+    files: dict[str, list[str]] = {}
+    for receipt in merged:
+        for source, count in receipt.rows.items():
+            rows[source] = rows.get(source, 0) + count
+            if count:
+                files.setdefault(source, []).append(receipt.name)
+    first, held, sources = 0, 0, list[str]()
+    for plan in plans:
+        source = plan.source.source_id
+        if not rows.get(source):
+            continue
+        sources.append(source)
+        held += rows[source]
+        if held >= ROWS_PER_TASK:
+            yield _publish_task(folder, first, sources, files)
+            first, held, sources = first + -(-held // ROWS_PER_FILE), 0, []
+    if sources:
+        yield _publish_task(folder, first, sources, files)
+
+
+def _publish_task(folder: str, first: int, sources: Sequence[str], files: dict[str, list[str]]) -> PublishTask:
+    names = tuple(dict.fromkeys(name for source in sources for name in files[source]))
+    return PublishTask(folder=folder, first=first, sources=tuple(sources), files=names)
+
+
+def _totals(merged: Sequence[RowsReceipt]) -> dict[str, dict[str, ClassTotals]]:
+    """Sums by source and class."""
+    totals: dict[str, dict[str, ClassTotals]] = {}
+    for receipt in merged:
+        for source, by_class in receipt.totals.items():
+            mine = totals.setdefault(source, {})
+            for label, part in by_class.items():
+                mine.setdefault(label, ClassTotals()).add(part)
+    return totals
+
+
+def _images(
+    plans: Sequence[SourcePlan],
+    model: ModelManifest,
+    ledger: Ledger,
+    totals: dict[str, dict[str, ClassTotals]],
+    failed: Sequence[Failed],
+) -> list[dict[str, Any]]:
+    """One row for each source, and one with nulls for each input that could not be used."""
+    rows = [_image_row(plan, model, ledger.of(plan), totals.get(plan.source.source_id, {})) for plan in plans]
+    for each in failed:
+        if each.scope == "input":
+            unknown = dict.fromkeys(SCHEMAS["images"].names)
+            rows.append(
+                unknown
+                | {
+                    "source_id": source_id_of(each.uri),
+                    "source_uri": each.uri,
+                    "status": "failed",
+                    "reason": each.reason,
+                    "is_lower_bound": True,
+                    "model": model.name,
+                    "model_digest": model.digest,
+                }
+            )
+    return sorted(rows, key=lambda row: (row["source_uri"], row["source_id"]))
+
+
+def _image_row(
+    plan: SourcePlan, model: ModelManifest, receipts: Sequence[Receipt], by_class: dict[str, ClassTotals]
+) -> dict[str, Any]:
+    source = plan.source
+    counts = sum((receipt.counts for receipt in receipts), CellCounts())
+    unknown = counts.failed == counts.total
+    area = None if unknown or counts.valid_area is None else counts.valid_area / AREA_UNIT
+    everything = ClassTotals()
+    for part in by_class.values():
+        everything.add(part)
+    reasons = sorted({receipt.reason for receipt in receipts if receipt.reason})
+    return {
+        "source_id": source.source_id,
+        "source_uri": source.uri,
+        "status": "failed" if unknown else "partial" if counts.failed else "done",
+        "reason": ", ".join(reasons) or None,
+        "is_lower_bound": counts.failed > 0,
+        "object_count": None if unknown else everything.objects,
+        "mean_score": _mean_score(everything),
+        "classes": None
+        if unknown
+        else [_class_row(label, by_class.get(label, ClassTotals()), area) for label in model.classes],
+        "pixels": counts.total,
+        "pixels_done": counts.done,
+        "pixels_empty": counts.empty,
+        "pixels_nodata": counts.nodata,
+        "pixels_failed": counts.failed,
+        "valid_area_m2": area,
+        "objects_per_km2": _density(everything.objects, area),
+        "capped_windows": sum(receipt.capped_windows for receipt in receipts),
+        "depth": source.grid.shape[0],
+        "height": source.grid.shape[1],
+        "width": source.grid.shape[2],
+        "dtype": source.dtype,
+        "bands": list(source.bands),
+        "georeference": source.grid.georeference,
+        "crs": source.grid.crs_wkt,
+        "model": model.name,
+        "model_digest": model.digest,
+    }
+
+
+def _class_row(label: str, totals: ClassTotals, valid_area: float | None) -> dict[str, Any]:
+    measured = valid_area is not None and totals.area is not None
+    return {
+        "label": label,
+        "object_count": totals.objects,
+        "mean_score": _mean_score(totals),
+        "pixel_count": totals.pixels,
+        "area_m2": totals.area / AREA_UNIT if measured and totals.area is not None else None,
+        "objects_per_km2": _density(totals.objects, valid_area),
+    }
+
+
+def _mean_score(totals: ClassTotals) -> float | None:
+    return totals.score / SCORE_UNIT / totals.scored if totals.scored else None
+
+
+def _density(objects: int, valid_area: float | None) -> float | None:
+    return objects / (valid_area / 1e6) if valid_area else None
+
+
+def _tile_row(plan: SourcePlan, receipt: Receipt) -> dict[str, Any]:
+    return {
+        "source_id": plan.source.source_id,
+        "source_uri": plan.source.uri,
+        "tile": "-".join(map(str, receipt.tile)),
+        **_box(receipt),
+        "status": receipt.status,
+        "reason": receipt.reason,
+        "message": receipt.message,
+        "pixels": receipt.counts.total,
+        "pixels_done": receipt.counts.done,
+        "pixels_empty": receipt.counts.empty,
+        "pixels_nodata": receipt.counts.nodata,
+        "pixels_failed": receipt.counts.failed,
+        "windows": receipt.windows,
+        "detections": receipt.detections,
+        "capped_windows": receipt.capped_windows,
+        "read_s": receipt.read_s,
+        "predict_s": receipt.predict_s,
+        "encode_s": receipt.encode_s,
+        "shard": receipt.shard,
+        "shard_sha256": receipt.shard_sha256,
+    }
+
+
+def _failures(plans: Sequence[SourcePlan], ledger: Ledger, failed: Sequence[Failed]) -> list[dict[str, Any]]:
+    empty = dict.fromkeys(SCHEMAS["failures"].names)
+    rows = [
+        empty
+        | {
+            "source_id": source_id_of(each.uri),
+            "source_uri": each.uri,
+            "scope": each.scope,
+            "reason": each.reason,
+            "message": each.message,
+            "hint": each.hint or None,
+        }
+        for each in failed
+    ]
+    for plan in plans:
+        for receipt in ledger.of(plan):
+            if receipt.status == "failed":
+                rows.append(
+                    empty
+                    | {
+                        "source_id": plan.source.source_id,
+                        "source_uri": plan.source.uri,
+                        "scope": "tile",
+                        "tile": "-".join(map(str, receipt.tile)),
+                        **_box(receipt),
+                        "reason": receipt.reason,
+                        "message": receipt.message,
+                        "hint": receipt.hint,
+                    }
+                )
+    return rows
+
+
+def _box(receipt: Receipt) -> dict[str, int]:
+    start, stop = receipt.core.start, receipt.core.stop
+    return {f"{axis}_min": start[k] for k, axis in enumerate("zyx")} | {
+        f"{axis}_max": stop[k] for k, axis in enumerate("zyx")
+    }
+
+
+def source_id_of(uri: str) -> str:
+    """The identity of an input that never became a source."""
+    return hashlib.blake2b(uri.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,210 @@
+"""`segworkers query`: the rows of a SELECT as a text table, CSV, JSON or Parquet.
+
+CSV, JSON and Parquet are streamed in batches, so a query over millions of objects needs little memory.
+"""
+# pyarrow has no type information.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.results import Results, select
+from schemas.errors import SpecError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Format = Literal["table", "csv", "json", "parquet"]
+
+SCREEN_ROWS = 200
+"""Rows that the `table` format shows unless a limit is given."""
+CELL_WIDTH = 60
+"""Characters of a cell that the `table` format shows."""
+_BATCH_ROWS = 20_000
+
+
+def run_query(results: Results, query: str, *, format: Format | None, limit: int | None, output: Path | None) -> None:
+    """Write the rows of `query` to `output`, or to stdout.
+
+    format: None takes it from the suffix of `output`, else `table`.
+    Raises SpecError for a query that is refused or fails, and for Parquet without a file.
+    """
+    import duckdb
+
+    chosen = format or _format_of(output)
+    if chosen == "parquet" and output is None:
+        raise SpecError("--format parquet needs a file: add -o FILE.parquet")
+    shown = SCREEN_ROWS if chosen == "table" and limit is None else None
+    connection = results.connect()
+    try:
+        relation = select(connection, query)
+        rows = limit if shown is None else shown + 1
+        reader = (relation if rows is None else relation.limit(rows)).to_arrow_reader(_BATCH_ROWS)
+        if chosen == "parquet" and output is not None:
+            write_parquet(reader, output)
+        elif output is None:
+            _write_text(reader, sys.stdout, chosen, shown)
+        else:
+            with output.open("w", encoding="utf-8", newline="") as stream:
+                _write_text(reader, stream, chosen, shown)
+    except (duckdb.Error, pa.ArrowInvalid) as error:
+        raise SpecError(f"query failed: {error}") from error
+    except OSError as error:
+        if output is None or isinstance(error, BrokenPipeError):
+            raise
+        raise SpecError(f"{output}: cannot be written: {error.strerror or error}") from error
+    finally:
+        connection.close()
+
+
+def _format_of(output: Path | None) -> Format:
+    suffix = output.suffix.lower() if output is not None else ""
+    by_suffix: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+    return by_suffix.get(suffix, "table")
+
+
+def _write_text(reader: pa.RecordBatchReader, stream: TextIO, format: Format, shown: int | None) -> None:
+    if format == "csv":
+        write_csv(reader, stream)
+    elif format == "json":
+        write_json(reader, stream)
+    else:
+        write_table(reader, stream, shown)
+
+
+def write_csv(reader: pa.RecordBatchReader, stream: TextIO) -> None:
+    """Header and rows; null is empty, nested values are JSON, geometry is WKT, other binary is hexadecimal."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(reader.schema.names)
+    for row in _rows(reader):
+        writer.writerow([_csv_cell(value) for value in row])
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else value
+
+
+def write_json(reader: pa.RecordBatchReader, stream: TextIO) -> None:
+    """A list of objects, one a line; NaN and infinity are null, geometry is WKT."""
+    names = reader.schema.names
+    separator = "[\n"
+    for row in _rows(reader):
+        stream.write(
+            separator + json.dumps(_finite(dict(zip(names, row, strict=True))), default=str, ensure_ascii=False)
+        )
+        separator = ",\n"
+    stream.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def write_parquet(reader: pa.RecordBatchReader, path: Path) -> None:
+    """Rows with their types; the file is GeoParquet 1.1 where `geometry` is among the columns. Replaces `path`."""
+    schema = reader.schema
+    plain = pa.schema([field.remove_metadata() for field in schema], metadata=_geo_metadata(schema))
+    with pq.ParquetWriter(path, plain, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=plain))
+
+
+def _geo_metadata(schema: pa.Schema) -> dict[str, str] | None:
+    if "geometry" not in schema.names or not _is_geometry(schema.field("geometry")):
+        return None
+    column: dict[str, Any] = {"encoding": "WKB", "geometry_types": []}
+    return {"geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}})}
+
+
+def write_table(reader: pa.RecordBatchReader, stream: TextIO, shown: int | None) -> None:
+    """Aligned columns for reading; long cells are shortened, and rows beyond `shown` are announced on stderr."""
+    from rich.console import Console
+
+    table, more = _text_table(reader, shown)
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = max(console.measure(table).maximum, 1)
+    console.print(table)
+    if more:
+        print(f"more than {shown} rows: add --limit N, or --format csv for all", file=sys.stderr)
+
+
+def _text_table(reader: pa.RecordBatchReader, shown: int | None) -> tuple[Table, bool]:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for field in reader.schema:
+        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        table.add_column(
+            Text(field.name), justify="right" if number else "left", no_wrap=Console().is_terminal is False
+        )
+    for count, row in enumerate(_rows(reader)):
+        if count == shown:
+            return table, True
+        table.add_row(*(Text(shorten(value)) for value in row))
+    return table, False
+
+
+def shorten(value: Any) -> str:
+    """A value as one short line: floats with six digits, long text cut in its middle, line breaks as spaces."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)
+    text = " ".join(text.split())
+    half = CELL_WIDTH // 2
+    return text if len(text) <= CELL_WIDTH else f"{text[: half - 1]} … {text[-(half - 2) :]}"
+
+
+def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
+    geometry = [_is_geometry(field) for field in reader.schema]
+    for batch in reader:
+        columns = [
+            _wkt(column) if is_geometry else [_plain(value) for value in column.to_pylist()]
+            for column, is_geometry in zip(batch.columns, geometry, strict=True)
+        ]
+        yield from zip(*columns, strict=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_geometry(field: pa.Field) -> bool:
+    return (field.metadata or {}).get(b"ARROW:extension:name") == b"geoarrow.wkb"
+
+
+def _wkt(column: pa.Array) -> list[str | None]:
+    import shapely
+
+    return [
+        None if wkb is None else shapely.to_wkt(shapely.from_wkb(wkb), rounding_precision=7)
+        for wkb in column.to_pylist()
+    ]

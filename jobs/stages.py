@@ -1,0 +1,247 @@
+"""The story of a run, one function a stage:
+
+    plan      inputs and model to sources with lattices and work tiles          (headers only)
+    segment   work tiles to shards and receipts                                 (workers, GPU)
+    merge     open parts of neighbouring tiles to groups, source by source      (workers)
+    measure   objects to rows                                                   (workers)
+    publish   rows to sorted tables, ledger to tables, pointer last             (workers, then here)
+
+The driver sees descriptors and receipts, never pixels, masks or rows. All state is in the run store: kill it anywhere,
+run the same command with `--resume`, and it goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from jobs import bootstrap, runfile
+from jobs.config import JobSpec
+from jobs.engines.base import Engine, Resources
+from jobs.events import Events
+from jobs.ledger import Ledger, chunks, read_ledger, settle
+from jobs.merging import merge_sources
+from jobs.planning import Planned, prepare
+from jobs.publishing import Published, publish
+from jobs.stitched import write_masks
+from schemas.errors import InputError, SegworkersError, TileError
+from segworkers.commits import commit_failure
+from segworkers.plans import Chunk, SourcePlan
+from segworkers.receipts import Receipt
+from segworkers.statistics import Statistics, needs_statistics
+from segworkers.store import Store, open_store
+
+SMALL_RUN_PIXELS = 400_000_000
+"""Below this the merge and what follows run in the driver: starting processes would take longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What a finished run tells."""
+
+    out: str
+    sources: int
+    failed_inputs: int
+    objects: int
+    counts: dict[str, int]
+    tiles: int
+    tiles_resumed: int
+    pixels: int
+    pixels_failed: int
+    seconds: float
+    generation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An input that could not be used."""
+
+    uri: str
+    reason: str
+    message: str
+    hint: str
+    scope: str
+
+
+def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
+    """Do the job. Raises SpecError before any work, SegworkersError where the run cannot go on."""
+    began = time.monotonic()
+    events.stage("catalog")
+    planned = prepare(spec)
+    store = open_store(spec.output.path)
+    runfile.claim(store, spec, planned.manifest, resume=resume)
+    failed = [
+        Failed(s.uri, s.reason, s.message, s.hint, "skipped" if s.reason == "duplicate" else "input")
+        for s in planned.skipped
+    ]
+    for each in failed:
+        events.warning(f"{each.uri}: {each.message} {each.hint}")
+    engine = bootstrap.engine(spec.engine)
+    try:
+        plans = with_statistics(planned, spec, store, engine, failed)
+        ledger = segment(plans, planned, spec, store, engine, events)
+        light = _light_engine(plans, engine)
+        events.stage("merge")
+        merged = merge_sources(plans, planned.manifest, ledger, store, light, spec)
+        events.stage("publish")
+        published = publish(plans, planned.manifest, ledger, merged, failed, store, light, spec)
+        if spec.output.masks != "none":
+            published = write_masks(published, plans, planned.manifest, store, light, spec)
+        store.replace("current.json", published.pointer())
+    finally:
+        engine.close()
+    return _summary(published, ledger, plans, failed, store, time.monotonic() - began)
+
+
+def with_statistics(
+    planned: Planned, spec: JobSpec, store: Store, engine: Engine, failed: list[Failed]
+) -> list[SourcePlan]:
+    """The plans with their images' statistics, taken once per image and kept, where the model wants them."""
+    if not needs_statistics(planned.manifest.normalise):
+        return list(planned.plans)
+    known: dict[str, Statistics] = {}
+    missing: list[SourcePlan] = []
+    for plan in planned.plans:
+        name = _statistics_name(plan)
+        if store.exists(name):
+            known[plan.source.source_id] = Statistics.from_json(store.read(name).decode())
+        else:
+            missing.append(plan)
+    by_id = {plan.source.source_id: plan for plan in missing}
+    outcomes = engine.map(
+        bootstrap.StatisticsWorkers(planned.reader),
+        [(plan.source, plan.bands) for plan in missing],
+        resources=Resources(threads=1, workers=spec.engine.workers),
+        split=lambda _: (),
+        describe=lambda item: item[0].uri,
+    )
+    for outcome in outcomes:
+        plan = by_id[outcome.item[0].source_id]
+        if outcome.result is None:
+            failed.append(Failed(plan.source.uri, "unreadable", outcome.error or "", "Check the file.", "input"))
+            continue
+        store.create(_statistics_name(plan), outcome.result.to_json().encode())
+        known[plan.source.source_id] = outcome.result
+    return [
+        replace(plan, statistics=known[plan.source.source_id])
+        for plan in planned.plans
+        if plan.source.source_id in known
+    ]
+
+
+def segment(
+    plans: Sequence[SourcePlan], planned: Planned, spec: JobSpec, store: Store, engine: Engine, events: Events
+) -> Ledger:
+    """Every work tile to a shard. Tiles that kill their process are found and committed as failed."""
+    events.stage("segment")
+    known, ledger = read_ledger(store), Ledger()
+    work = [part for plan in plans for part in settle(plan, planned.manifest, known, store, ledger) if part[1]]
+    _announce(plans, ledger, events)
+    outcomes = engine.map(
+        bootstrap.TileWorkers(store.url, planned.reader, planned.model, planned.manifest, spec.engine.threads),
+        chunks(work, spec.engine.chunk_tiles),
+        resources=_model_resources(spec, engine),
+        split=Chunk.split,
+        deadline_s=spec.engine.deadline_s,
+        describe=str,
+    )
+    for outcome in outcomes:
+        receipts = outcome.result
+        if receipts is None:
+            receipts = list(_commit_poison(outcome.item, outcome.error or "", outcome.reason, planned, store))
+        for receipt in receipts:
+            if ledger.add(receipt):
+                events.tile_done(
+                    pixels=receipt.counts.total, objects=receipt.detections, failed=receipt.status == "failed"
+                )
+                if receipt.status == "failed":
+                    events.warning(f"tile {'-'.join(map(str, receipt.tile))}: {receipt.message}")
+    _require_all(plans, ledger)
+    return ledger
+
+
+def _commit_poison(
+    chunk: Chunk, error: str, reason: str | None, planned: Planned, store: Store
+) -> Iterable[Receipt]:
+    """A tile whose process died or hung each time is a result too."""
+    code = {"died": "process_died", "hung": "process_hung"}.get(reason or "", "worker_error")
+    for plan, indices in chunk.parts:
+        for index in indices:
+            failure: InputError = TileError(code, error, "Look at the model or the file; --resume tries the tile again.")
+            yield commit_failure(store, plan, plan.tiles.tile(index), planned.manifest, failure)
+
+
+def _announce(plans: Sequence[SourcePlan], ledger: Ledger, events: Events) -> None:
+    found = [receipt for plan in plans for receipt in ledger.of(plan)]
+    events.planned(
+        sources=len(plans),
+        tiles=sum(len(plan.tiles) for plan in plans),
+        pixels=sum(_pixels(plan) for plan in plans),
+        resumed_tiles=len(found),
+        resumed_pixels=sum(receipt.counts.total for receipt in found),
+    )
+
+
+def _require_all(plans: Sequence[SourcePlan], ledger: Ledger) -> None:
+    """Law 7: every pixel of every source is accounted for, or the run does not go on."""
+    for plan in plans:
+        counted = sum(receipt.counts.total for receipt in ledger.of(plan))
+        if counted != _pixels(plan):
+            raise SegworkersError(
+                f"{plan.source.uri}: the ledger accounts for {counted} of {_pixels(plan)} pixels; run again with --resume"
+            )
+
+
+def _model_resources(spec: JobSpec, engine: Engine) -> Resources:
+    gpus = spec.engine.gpus_per_worker
+    if gpus is None:
+        wants = spec.model.reference != "threshold" and spec.model.device != "cpu"
+        gpus = 1.0 if spec.model.device == "cuda" or (wants and engine.gpus() > 0) else 0.0
+    return Resources(
+        threads=spec.engine.threads,
+        gpus=gpus,
+        memory_bytes=spec.tiling.memory_bytes if spec.engine.address else None,
+        workers=spec.engine.workers,
+    )
+
+
+def _light_engine(plans: Sequence[SourcePlan], engine: Engine) -> Engine:
+    pixels = sum(_pixels(plan) for plan in plans)
+    return bootstrap.inline_engine() if pixels <= SMALL_RUN_PIXELS else engine
+
+
+def _statistics_name(plan: SourcePlan) -> str:
+    import hashlib
+
+    key = hashlib.blake2b(f"{plan.source.fingerprint}/{plan.bands}".encode(), digest_size=8).hexdigest()
+    return f"statistics/{plan.source.source_id}.{key}.json"
+
+
+def _pixels(plan: SourcePlan) -> int:
+    z, y, x = plan.source.grid.shape
+    return z * y * x
+
+
+def _summary(
+    published: Published,
+    ledger: Ledger,
+    plans: Sequence[SourcePlan],
+    failed: Sequence[Failed],
+    store: Store,
+    seconds: float,
+) -> RunSummary:
+    receipts = [receipt for plan in plans for receipt in ledger.of(plan)]
+    return RunSummary(
+        out=store.url,
+        sources=len(plans),
+        failed_inputs=sum(each.scope == "input" for each in failed),
+        objects=sum(published.counts.values()),
+        counts=published.counts,
+        tiles=len(receipts),
+        tiles_resumed=sum(receipt.resumed for receipt in receipts),
+        pixels=sum(receipt.counts.total for receipt in receipts),
+        pixels_failed=sum(receipt.counts.failed for receipt in receipts),
+        seconds=seconds,
+        generation=published.generation,
+    )

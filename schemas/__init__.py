@@ -1,0 +1,1 @@
+"""The nouns: what a run talks about, and the contracts it writes down. Imports nothing of ours."""

@@ -1,0 +1,61 @@
+"""ModelManifest: what the pipeline must know about a model to cut windows for it and to merge what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas.boxes import Zyx
+
+ModelKind = Literal["dense", "instance"]
+"""`dense`: a class for each pixel, objects are connected components. `instance`: masks with labels and scores."""
+
+Normalisation = Literal["none", "unit", "percentile", "zscore", "otsu"]
+"""`none`: the image's own dtype and values. The others give float32, with statistics taken once per image:
+`unit`: integers divided by the maximum of their type, floats as they are; `percentile`: the 1st..99th percentile of
+each band to 0..1, clipped; `zscore`: mean 0, standard deviation 1 for each band; `otsu`: affine, each band's 1st
+percentile to 0 and its Otsu level to exactly 0.5, not clipped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelManifest:
+    """The declared properties of a model. Checks itself; raises ValueError with the offending numbers."""
+
+    name: str
+    kind: ModelKind
+    window: Zyx
+    """What the model sees, in pixels (z, y, x)."""
+    overlap: Zyx
+    """Pixels that neighbouring windows share; at most half a window."""
+    classes: tuple[str, ...]
+    """Names of the classes without background; dense value k and instance label k - 1 mean `classes[k - 1]`."""
+    bands: tuple[str | int, ...] | None = None
+    """Bands by name or 0-based index in the order the model wants; None: all bands but alpha."""
+    normalise: Normalisation = "none"
+    resolution: float | None = None
+    """Metres per pixel that the model was made for; None: the image's own grid."""
+    connectivity: Literal[4, 8, 6, 18, 26] = 8
+    """Dense models: which neighbours belong together (4 and 8 in the plane, 6, 18 and 26 in space)."""
+    batch: Zyx = (1, 1, 1)
+    """Windows (z, y, x) of the lattice group that forms one batch; constant, so that batches never depend on tiles."""
+    digest: str = ""
+    """Hash of code and weights: part of every shard's identity."""
+
+    def __post_init__(self) -> None:
+        if any(size < 1 for size in self.window) or any(n < 1 for n in self.batch):
+            raise ValueError(f"{self.name}: window and batch must be at least 1 in z, y, x, got {self.window}, {self.batch}")
+        if any(o < 0 or 2 * o > w for o, w in zip(self.overlap, self.window, strict=True)):
+            raise ValueError(
+                f"{self.name}: overlap must lie between 0 and half the window in z, y and x, "
+                f"got overlap={self.overlap} for window={self.window}"
+            )
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"{self.name}: classes must be distinct and at least one, got {self.classes}")
+        if self.resolution is not None and self.resolution <= 0:
+            raise ValueError(f"{self.name}: resolution must be metres per pixel above 0, got {self.resolution}")
+
+    @property
+    def stride(self) -> Zyx:
+        """Distance between window origins (z, y, x)."""
+        z, y, x = (w - o for w, o in zip(self.window, self.overlap, strict=True))
+        return (z, y, x)

@@ -1,0 +1,44 @@
+"""Source: one raster file (or, later, one DICOM volume) as its header describes it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from schemas.grids import PixelGrid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a header read tells about one input; no pixels."""
+
+    uri: str
+    """Absolute path or URL as the reader opens it, without credentials."""
+    fingerprint: str
+    """ETag, or size and modification time: changes when the bytes change."""
+    grid: PixelGrid
+    dtype: str
+    """NumPy name of the bands' common type, such as `uint8`."""
+    bands: tuple[str, ...]
+    """One name for each band: its description, else its colour interpretation, else `band_1`…; unique."""
+    alpha_band: int | None = None
+    """0-based index of the alpha band; it becomes validity and is never shown to a model."""
+    block: tuple[int, int] = (1, 1)
+    """Height and width of a storage block: strips have the image's width."""
+    nodata: float | None = None
+    overviews: tuple[int, ...] = ()
+    """Reduction factors of the stored overviews."""
+    bytes_per_pixel: int = 1
+    """All bands together, decoded."""
+    warnings: tuple[str, ...] = ()
+    """What a careful person would want to know before a run, one line each."""
+
+    @property
+    def source_id(self) -> str:
+        """16 hexadecimal digits from the URI: the same file keeps its identity when it is touched or copied back."""
+        return hashlib.blake2b(self.uri.encode(), digest_size=8).hexdigest()
+
+    @property
+    def colour_bands(self) -> tuple[str, ...]:
+        """The bands without alpha."""
+        return tuple(name for index, name in enumerate(self.bands) if index != self.alpha_band)

@@ -1,0 +1,269 @@
+"""From a model's answers for one work tile to what its shard keeps: finished objects and what neighbours must settle.
+
+Dense:     assemble each cell from its own window, clip to valid pixels, label the core (`segworkers.dense`).
+Instance:  1. masks to views in source coordinates, clipped to valid pixels (`views_of`);
+           2. duplicates within a window go;
+           3. views of overlapping windows are compared; sets of views that belong together, or compete, form;
+           4. a set that no window of another work tile can have seen is grouped and assembled now, the others are open.
+What is decided here is decided by the same functions, on the same data, as in the merge: the tile makes no difference.
+"""
+# numba has no type stubs: what its decorator returns is unknown to the type checker.
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.boxes import Zyx
+from schemas.models import ModelKind
+from segworkers.assembly import assemble
+from segworkers.components import groups_of
+from segworkers.dense import Fragments, label_core
+from segworkers.lattice import Lattice
+from segworkers.linking import ViewFacts, covers, group_views, links
+from segworkers.objects import Objects, no_objects
+from segworkers.runs import RunTable, empty_runs, pixels_in_boxes, split_at_cells
+from segworkers.segmenters.base import WindowMasks
+from segworkers.tiling import WorkTile
+from segworkers.views import Pairs, Views, compare, without_duplicates
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenViews:
+    """Views that windows of other work tiles may have seen too, and how they compare among themselves."""
+
+    views: Views
+    pixels: NDArray[np.int64]
+    pairs: Pairs
+    is_link: NDArray[np.bool_]
+    is_cover: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedTile:
+    """All that a work tile found."""
+
+    objects: Objects
+    open: OpenViews | Fragments
+    detections: int
+    """Views after step 2, or components of the core."""
+    busy_cells: frozenset[Zyx]
+    """Cells with at least one pixel of an object, seen by their own window."""
+
+
+def nothing_found(kind: ModelKind) -> EncodedTile:
+    """The outcome of a tile in which nothing was seen, or nothing could be."""
+    none = np.empty(0, np.int64)
+    if kind == "dense":
+        return EncodedTile(no_objects(), Fragments(none, none, empty_runs(), {}), 0, frozenset())
+    flags = none.astype(bool)
+    pairs = Pairs(none, none, none.astype(float), none)
+    return EncodedTile(no_objects(), OpenViews(_no_views(), none, pairs, flags, flags), 0, frozenset())
+
+
+def encode_dense(
+    maps: Mapping[Zyx, tuple[NDArray[Any], NDArray[np.float32] | None]],
+    valid: NDArray[np.bool_],
+    tile: WorkTile,
+    lattice: Lattice,
+    connectivity: int,
+) -> EncodedTile:
+    """maps: for each window that was segmented its cell's classes and probabilities, (z, y, x) of the cell's shape.
+
+    valid: (z, y, x) of the core. Cells without a map stay background.
+    """
+    core = tile.core
+    any_map = next(iter(maps.values()), None)
+    classes = np.zeros(core.shape, np.uint8 if any_map is None else any_map[0].dtype)
+    has_probability = any_map is not None and any_map[1] is not None
+    probability = np.zeros(core.shape, np.float32) if has_probability else None
+    for index, (cell_classes, cell_probability) in maps.items():
+        place = lattice.cell_box(index).within(core.start)
+        classes[place] = cell_classes
+        if probability is not None and cell_probability is not None:
+            probability[place] = cell_probability
+    classes[~valid] = 0
+    busy = frozenset(index for index in maps if classes[lattice.cell_box(index).within(core.start)].any())
+    objects, fragments = label_core(classes, probability, core, lattice, connectivity)
+    return EncodedTile(objects, fragments, len(objects) + len(fragments), busy)
+
+
+def encode_instances(
+    answers: Mapping[Zyx, WindowMasks],
+    valid: NDArray[np.bool_],
+    origin: Zyx,
+    tile: WorkTile,
+    lattice: Lattice,
+) -> EncodedTile:
+    """answers: for each window that was segmented its masks. valid: (z, y, x) with voxel (0, 0, 0) at `origin`."""
+    views = without_duplicates(views_of(answers, valid, origin, lattice))
+    n = len(views)
+    pixels = views.masks.pixel_counts(n)
+    facts = ViewFacts(views.window, views.rank, pixels, views.cut)
+    pairs = compare(views, lattice, views.window)
+    is_link, is_cover = links(pairs, facts), covers(pairs, facts)
+    related = is_link | is_cover
+    group = groups_of(n, pairs.i[related], pairs.j[related])
+    exposed = _exposed(views, pixels, tile, lattice)
+    is_open = np.zeros(n, bool)
+    is_open[group[exposed]] = True
+    is_open = is_open[group]
+    closed, waiting = np.flatnonzero(~is_open), np.flatnonzero(is_open)
+    objects = _close(views, pixels, pairs, is_link, is_cover, closed, lattice)
+    rest = views.take(waiting)
+    kept = is_open[pairs.i] & related
+    open_pairs = _renumber(pairs.take(kept), waiting, n)
+    still_open = OpenViews(rest, pixels[waiting], open_pairs, is_link[kept], is_cover[kept])
+    return EncodedTile(objects, still_open, n, _busy_cells(views, lattice))
+
+
+def views_of(answers: Mapping[Zyx, WindowMasks], valid: NDArray[np.bool_], origin: Zyx, lattice: Lattice) -> Views:
+    """Step 1: all masks of all windows as views, ranked as the model gave them; those without a valid pixel go."""
+    window, rank, label, score, boxes, real = [], [], [], [], [], []
+    bits: list[NDArray[np.bool_]] = []
+    inner: list[tuple[bool, ...]] = []
+    for index, answer in answers.items():
+        start = lattice.window_box(index).start
+        seen = lattice.real_box(index)
+        borders = lattice.internal_borders(index)
+        for k, (box, mask) in enumerate(answer.crops):
+            placed = box.shift(start)
+            boxes.append((*placed.start, *placed.stop))
+            bits.append(np.ascontiguousarray(mask).ravel())
+            real.append((*seen.start, *seen.stop))
+            inner.append((*(near for near, _ in borders), *(far for _, far in borders)))
+            rank.append(k)
+        window.extend([lattice.flat(index)] * len(answer.crops))
+        label.append(answer.labels)
+        score.append(answer.scores)
+    n = len(bits)
+    if not n:
+        return _no_views()
+    offsets = np.zeros(n + 1, np.int64)
+    np.cumsum([len(b) for b in bits], out=offsets[1:])
+    runs, owner, cut = _crop_runs(
+        np.concatenate(bits).view(np.uint8),
+        offsets,
+        np.array(boxes, np.int64),
+        np.array(real, np.int64),
+        np.array(inner, np.bool_),
+        valid,
+        np.array(origin, np.int64),
+    )
+    views = Views(
+        np.array(window, np.int64),
+        np.array(rank, np.int64),
+        np.concatenate(label).astype(np.int64),
+        np.concatenate(score).astype(np.float64),
+        cut,
+        RunTable(runs, owner),
+    )
+    filled = np.unique(owner)
+    return views if len(filled) == n else views.take(filled)
+
+
+def _no_views() -> Views:
+    none = np.empty(0, np.int64)
+    return Views(none, none, none, none.astype(float), none.astype(bool), empty_runs())
+
+
+def _exposed(views: Views, pixels: NDArray[np.int64], tile: WorkTile, lattice: Lattice) -> NDArray[np.bool_]:
+    """(n,) which views have a pixel that a window of another work tile sees too."""
+    own: list[int] = []
+    stop: list[int] = []
+    for axis in range(3):
+        first, last, n = tile.start[axis], tile.stop[axis], lattice.shape[axis]
+        stride, window = lattice.stride[axis], lattice.window[axis]
+        own.append((first - 1) * stride + window if first > 0 else 0)
+        stop.append(last * stride if last < n else lattice.extent[axis])
+    boxes = np.tile(np.array([*own, *stop], np.int64), (len(views), 1))
+    return pixels_in_boxes(views.masks, np.arange(len(views)), boxes, len(views)) < pixels
+
+
+def _close(
+    views: Views,
+    pixels: NDArray[np.int64],
+    pairs: Pairs,
+    is_link: NDArray[np.bool_],
+    is_cover: NDArray[np.bool_],
+    closed: NDArray[np.int64],
+    lattice: Lattice,
+) -> Objects:
+    inside = np.zeros(len(views), bool)
+    inside[closed] = True
+    here = inside[pairs.i] & inside[pairs.j]
+    own = views.take(closed)
+    facts = ViewFacts(own.window, own.rank, pixels[closed], own.cut)
+    linked = _renumber(pairs.take(here & is_link), closed, len(views))
+    covering = _renumber(pairs.take(here & is_cover), closed, len(views))
+    return assemble(own, group_views(facts, linked, covering), lattice)
+
+
+def _renumber(pairs: Pairs, kept: NDArray[np.int64], total: int) -> Pairs:
+    """Pairs in terms of positions in `kept`."""
+    name = np.full(total, -1, np.int64)
+    name[kept] = np.arange(len(kept))
+    return Pairs(name[pairs.i], name[pairs.j], pairs.overlap, pairs.shared)
+
+
+def _busy_cells(views: Views, lattice: Lattice) -> frozenset[Zyx]:
+    pieces, cell = split_at_cells(views.masks, lattice)
+    own = np.unique(cell[cell == views.window[pieces.owner]])
+    index = np.stack(np.unravel_index(own, lattice.shape), axis=1)
+    return frozenset((int(z), int(y), int(x)) for z, y, x in index)
+
+
+@numba.njit(cache=True, nogil=True)
+def _crop_runs(
+    bits: Any, offsets: Any, boxes: Any, real: Any, inner: Any, valid: Any, origin: Any
+) -> Any:  # pragma: no cover - compiled
+    n = len(boxes)
+    cut = np.zeros(n, np.bool_)
+    capacity = max(64, 32 * n)
+    runs = np.empty((capacity, 4), np.int32)
+    owner = np.empty(capacity, np.int64)
+    k = 0
+    for m in range(n):
+        z0, y0, x0, _, y1, x1 = boxes[m]
+        height, width = y1 - y0, x1 - x0
+        for z in range(max(boxes[m, 0], real[m, 0]), min(boxes[m, 3], real[m, 3])):
+            for x in range(max(x0, real[m, 2]), min(x1, real[m, 5])):
+                previous = False
+                top, bottom = max(y0, real[m, 1]), min(y1, real[m, 4])
+                at_side = (
+                    (inner[m, 0] and z == real[m, 0])
+                    or (inner[m, 3] and z == real[m, 3] - 1)
+                    or (inner[m, 2] and x == real[m, 2])
+                    or (inner[m, 5] and x == real[m, 5] - 1)
+                )
+                for y in range(top, bottom):
+                    inside = bits[offsets[m] + ((z - z0) * height + (y - y0)) * width + (x - x0)] != 0
+                    if inside and (
+                        at_side or (inner[m, 1] and y == real[m, 1]) or (inner[m, 4] and y == real[m, 4] - 1)
+                    ):
+                        cut[m] = True
+                    inside = inside and valid[z - origin[0], y - origin[1], x - origin[2]]
+                    if inside and not previous:
+                        if k == capacity:
+                            more = np.empty((capacity, 4), np.int32)
+                            runs = np.concatenate((runs, more))
+                            owner = np.concatenate((owner, np.empty(capacity, np.int64)))
+                            capacity *= 2
+                        runs[k, 0], runs[k, 1], runs[k, 2] = z, x, y
+                        owner[k] = m
+                        k += 1
+                    elif previous and not inside:
+                        runs[k - 1, 3] = y
+                    previous = inside
+                if previous:
+                    runs[k - 1, 3] = bottom
+    return runs[:k].copy(), owner[:k].copy(), cut

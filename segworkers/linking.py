@@ -1,0 +1,169 @@
+"""Which views are one object: links between views, then groups of linked views.
+
+`links` works on pairs of overlapping windows and looks at nothing else, so it can run anywhere, in any order.
+`group_views` works on whole connected sets of views and decides what cannot be decided pair by pair:
+
+1. views are linked where, between their two windows, each is the other's best match;
+2. linked views are one object, over any number of windows (union-find);
+3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
+   weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours;
+4. a cut view that no other window confirmed, and that is mostly covered by a larger object, is a sliver of it and goes.
+
+All choices follow a total order of overlap, pixels and (window, rank): no ties, no arrival order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segworkers.components import groups_of
+from segworkers.views import Pairs
+
+MIN_OVERLAP = 0.2
+"""Below this IoU two views are not the same thing, even if they are each other's best."""
+
+SLIVER_COVER = 0.5
+"""A leftover covered by a larger object to more than this share is a piece of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewFacts:
+    """What grouping needs to know about n views; no masks."""
+
+    window: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    cut: NDArray[np.bool_]
+
+    @property
+    def key(self) -> NDArray[np.int64]:
+        """(n,) position of each view in the order of (window, rank): the last tie-break of everything."""
+        key = np.empty(len(self.window), np.int64)
+        key[np.lexsort((self.rank, self.window))] = np.arange(len(self.window))
+        return key
+
+
+def links(pairs: Pairs, facts: ViewFacts) -> NDArray[np.bool_]:
+    """(k,) which pairs are mutual bests between their two windows, with an overlap of at least `MIN_OVERLAP`."""
+    chosen = np.zeros(len(pairs), bool)
+    able = np.flatnonzero(pairs.overlap >= MIN_OVERLAP)
+    if not len(able):
+        return chosen
+    candidates = pairs.take(able)
+    key = facts.key
+    best_for_i = _best(candidates, candidates.i, facts.window[candidates.j], key[candidates.j])
+    best_for_j = _best(candidates, candidates.j, facts.window[candidates.i], key[candidates.i])
+    chosen[able] = best_for_i & best_for_j
+    return chosen
+
+
+def covers(pairs: Pairs, facts: ViewFacts) -> NDArray[np.bool_]:
+    """(k,) which pairs might make one view a sliver of the other; `group_views` decides."""
+    smaller = np.minimum(facts.pixels[pairs.i], facts.pixels[pairs.j])
+    return pairs.shared > SLIVER_COVER * smaller
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Groups:
+    """The outcome of `group_views` for n views."""
+
+    group: NDArray[np.int64]
+    """(n,) object of each view, numbered without gaps; -1 for slivers that go."""
+    min_overlap: NDArray[np.float64]
+    """(groups,) smallest overlap among an object's links; NaN where it has none."""
+
+    @property
+    def count(self) -> int:
+        """Number of objects."""
+        return len(self.min_overlap)
+
+
+def group_views(facts: ViewFacts, linked: Pairs, covering: Pairs) -> Groups:
+    """Steps 2 to 4. linked: pairs chosen by `links`; covering: pairs chosen by `covers` (may include the linked)."""
+    n = len(facts.window)
+    group = groups_of(n, linked.i, linked.j)
+    kept = _without_conflicts(facts, linked, group)
+    linked = linked.take(kept)
+    group = groups_of(n, linked.i, linked.j)
+    group = _without_slivers(facts, group, covering)
+    names, compact = np.unique(group[group >= 0], return_inverse=True)
+    group[group >= 0] = compact
+    weakest = np.full(len(names), np.inf)
+    alive = group[linked.i] >= 0
+    np.minimum.at(weakest, group[linked.i][alive], linked.overlap[alive])
+    weakest[np.isinf(weakest)] = np.nan
+    return Groups(group, weakest)
+
+
+def _best(
+    pairs: Pairs, view: NDArray[np.int64], other_window: NDArray[np.int64], other_key: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether each pair is the best that `view` has in `other_window`."""
+    order = np.lexsort((other_key, -pairs.shared, -pairs.overlap, other_window, view))
+    first = np.r_[True, (np.diff(view[order]) != 0) | (np.diff(other_window[order]) != 0)]
+    best = np.zeros(len(pairs), bool)
+    best[order[first]] = True
+    return best
+
+
+def _without_conflicts(facts: ViewFacts, linked: Pairs, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which links stay (step 3); sets without two views of one window keep them all."""
+    keep = np.ones(len(linked), bool)
+    n = len(group)
+    pair = group * (int(facts.window.max(initial=0)) + 1) + facts.window
+    _, inverse, times = np.unique(pair, return_inverse=True, return_counts=True)
+    conflicted = np.zeros(n, bool)
+    conflicted[group[times[inverse] > 1]] = True
+    doubtful = np.flatnonzero(conflicted[group[linked.i]])
+    if not len(doubtful):
+        return keep
+    key = facts.key
+    low = np.minimum(key[linked.i], key[linked.j])[doubtful]
+    high = np.maximum(key[linked.i], key[linked.j])[doubtful]
+    order = doubtful[np.lexsort((high, low, -linked.shared[doubtful], -linked.overlap[doubtful]))]
+    leader: dict[int, int] = {}
+    windows: dict[int, set[int]] = {}
+
+    def find(view: int) -> int:
+        while leader.setdefault(view, view) != view:
+            leader[view] = leader[leader[view]]
+            view = leader[view]
+        return view
+
+    for link in order:
+        a, b = find(int(linked.i[link])), find(int(linked.j[link]))
+        if a == b:
+            continue
+        seen_a = windows.setdefault(a, {int(facts.window[a])})
+        seen_b = windows.setdefault(b, {int(facts.window[b])})
+        if seen_a & seen_b:
+            keep[link] = False
+        else:
+            leader[b] = a
+            seen_a |= seen_b
+    return keep
+
+
+def _without_slivers(facts: ViewFacts, group: NDArray[np.int64], covering: Pairs) -> NDArray[np.int64]:
+    """Groups with -1 for the views that step 4 drops."""
+    size = np.bincount(group, minlength=len(group))
+    alone = (size[group] == 1) & facts.cut
+    small = np.concatenate((covering.i, covering.j))
+    large = np.concatenate((covering.j, covering.i))
+    shared = np.concatenate((covering.shared, covering.shared))
+    is_cover = alone[small] & (group[small] != group[large])
+    is_cover &= shared > SLIVER_COVER * facts.pixels[small]
+    key = facts.key
+    larger = facts.pixels[large] > facts.pixels[small]
+    larger |= (facts.pixels[large] == facts.pixels[small]) & (key[large] < key[small])
+    is_cover &= larger
+    small, large = small[is_cover], large[is_cover]
+    result = group.copy()
+    # From the largest down: whether the larger one stays is known before the smaller one asks.
+    for k in np.lexsort((key[small], -facts.pixels[small])):
+        if result[large[k]] >= 0:
+            result[small[k]] = -1
+    return result

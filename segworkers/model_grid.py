@@ -1,0 +1,65 @@
+"""The model's grid: the source's own, or a reduced one where the model was made for coarser pixels.
+
+Windows, masks and the merge live on the model's grid. Measurements are made on the source's own (native) grid: native
+pixel X belongs to the model pixel that its centre falls in, floor((X + 0.5) / scale). Every native pixel belongs to
+exactly one model pixel, so cells partition the native grid too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.boxes import Box, Zyx, zyx
+from segworkers.runs import RunTable
+
+
+@dataclass(frozen=True, slots=True)
+class ModelGrid:
+    """Extent of the model's grid over a native extent; both (z, y, x). Never finer than the native grid."""
+
+    native: Zyx
+    shape: Zyx
+
+    def __post_init__(self) -> None:
+        if any(m < 1 or m > n for m, n in zip(self.shape, self.native, strict=True)):
+            raise ValueError(f"the model's grid {self.shape} must lie between 1 and the native {self.native}")
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the two grids are one."""
+        return self.native == self.shape
+
+    def native_edges(self, axis: int, edges: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Model pixel borders along an axis as native pixel borders."""
+        native, model = self.native[axis], self.shape[axis]
+        # First X with floor((X + 1/2) · model / native) >= edge, in integers: X = ceil(edge · native / model − 1/2).
+        return np.clip(-((model - 2 * edges * native) // (2 * model)), 0, native)
+
+    def native_box(self, box: Box) -> Box:
+        """The native pixels of a box of model pixels."""
+        start, stop = (
+            [int(self.native_edges(axis, np.array([side[axis]]))[0]) for axis in range(3)]
+            for side in (box.start, box.stop)
+        )
+        return Box(zyx(start), zyx(stop))
+
+    def to_native(self, masks: RunTable) -> RunTable:
+        """The masks on the native grid; canonical."""
+        if self.is_native:
+            return masks
+        runs = masks.runs.astype(np.int64)
+        x0, x1 = self.native_edges(2, runs[:, 1]), self.native_edges(2, runs[:, 1] + 1)
+        z0, z1 = self.native_edges(0, runs[:, 0]), self.native_edges(0, runs[:, 0] + 1)
+        times = (x1 - x0) * (z1 - z0)
+        row = np.repeat(np.arange(len(runs)), times)
+        step = np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)
+        width = (x1 - x0)[row]
+        wide = np.empty((len(row), 4), np.int32)
+        wide[:, 0] = z0[row] + step // width
+        wide[:, 1] = x0[row] + step % width
+        wide[:, 2] = self.native_edges(1, runs[:, 2])[row]
+        wide[:, 3] = self.native_edges(1, runs[:, 3])[row]
+        return RunTable(wide, masks.owner[row]).canonical()

@@ -1,0 +1,78 @@
+"""What a worker needs to know about one source, and the chunks of work that are sent to it. Small, picklable, no pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.boxes import Zyx
+from schemas.models import ModelManifest
+from schemas.sources import Source
+from segworkers.model_grid import ModelGrid
+from segworkers.statistics import Statistics
+from segworkers.tiling import TilePlan
+
+SHARD_VERSION = 1
+"""Raised whenever the same pixels and the same model would give another shard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePlan:
+    """One source, ready to be worked on."""
+
+    source: Source
+    grid: ModelGrid
+    tiles: TilePlan
+    bands: tuple[int, ...]
+    """0-based bands in the order the model wants them."""
+    statistics: Statistics | None = None
+    """Per-image statistics for the model's normalisation; None where it needs none."""
+    attempt: int = 0
+    """How often tiles of this plan failed before: a tile that is tried again gets a shard of its own."""
+
+    def shard_name(self, index: Zyx, model: ModelManifest) -> str:
+        """Where the tile's result is kept: a name made of everything that the result depends on."""
+        identity = {
+            "version": SHARD_VERSION,
+            "source": self.source.source_id,
+            "fingerprint": self.source.fingerprint,
+            "grid": [self.grid.native, self.grid.shape],
+            "lattice": [self.tiles.lattice.window, self.tiles.lattice.overlap],
+            "group": self.tiles.group,
+            "tile": index,
+            "bands": self.bands,
+            "normalise": model.normalise,
+            "statistics": None if self.statistics is None else self.statistics.to_json(),
+            "model": model.digest,
+            "batch": model.batch,
+            "connectivity": model.connectivity,
+            "attempt": self.attempt,
+        }
+        key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=10).hexdigest()
+        return f"shards/{self.source.source_id}/{'-'.join(map(str, index))}.{key}.zip"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Neighbouring work tiles of one source, or many small sources; one call of a worker."""
+
+    parts: tuple[tuple[SourcePlan, tuple[Zyx, ...]], ...]
+    """Sources with the indices of their tiles."""
+
+    def __len__(self) -> int:
+        return sum(len(indices) for _, indices in self.parts)
+
+    def __str__(self) -> str:
+        plan, indices = self.parts[0]
+        more = f" and {len(self) - 1} more" if len(self) > 1 else ""
+        return f"tile {'-'.join(map(str, indices[0]))} of {plan.source.uri}{more}"
+
+    def split(self) -> Sequence[Chunk]:
+        """Two halves, or nothing where it is a single tile already."""
+        flat = [(plan, index) for plan, indices in self.parts for index in indices]
+        if len(flat) < 2:
+            return ()
+        middle = len(flat) // 2
+        return [Chunk(tuple((plan, (index,)) for plan, index in half)) for half in (flat[:middle], flat[middle:])]

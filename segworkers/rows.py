@@ -1,0 +1,277 @@
+"""Rows of the `instances` table: whole objects, measured on the source's own grid and filtered.
+
+Rows carry one column more than the table, `order`, their position along a Hilbert curve over the source; `mask_value` is
+numbered when all rows of a source are sorted.
+"""
+# pyarrow and shapely are partly untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from numpy.typing import NDArray
+
+from schemas.boxes import Box
+from schemas.models import ModelManifest
+from schemas.rle import coco_rle_strings
+from schemas.tables import INSTANCES
+from segworkers.cells import ground_areas
+from segworkers.finishing import RowsPart, gather
+from segworkers.hilbert import hilbert_distances
+from segworkers.lonlat import lonlat_bounds, lonlat_polygons
+from segworkers.measures import GroundMeasurements, Measurements, measure
+from segworkers.objects import Objects
+from segworkers.plans import SourcePlan
+from segworkers.polygons import polygons
+from segworkers.receipts import AREA_UNIT
+from segworkers.runs import Runs, RunTable, cells_touched
+from segworkers.store import Store
+
+SCORE_UNIT = 1 << 32
+"""Scores are summed in integers of 1/2^32: means do not depend on the order."""
+
+ROW_SCHEMA = pa.schema(
+    [field_ for field_ in INSTANCES if field_.name != "mask_value"] + [pa.field("order", pa.int64(), nullable=False)]
+)
+"""The columns of a rows file."""
+
+MAX_BATCH = 20_000
+"""Objects that are measured at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which objects become rows; acts on whole objects, after the merge."""
+
+    min_pixels: int = 1
+    max_pixels: int | None = None
+    min_score: float | None = None
+    drop_border: bool = False
+
+
+@dataclass(slots=True)
+class ClassTotals:
+    """Sums over the objects of one class, in integers so that any order gives the same."""
+
+    objects: int = 0
+    scored: int = 0
+    score: int = 0
+    pixels: int = 0
+    area: int | None = 0
+
+    def add(self, other: ClassTotals) -> None:
+        """Add another sum; an unknown area stays unknown."""
+        self.objects += other.objects
+        self.scored += other.scored
+        self.score += other.score
+        self.pixels += other.pixels
+        self.area = None if self.area is None or other.area is None else self.area + other.area
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsTask:
+    """Objects of some tiles of some sources, to be measured and kept as one rows file."""
+
+    parts: tuple[RowsPart, ...]
+    model: ModelManifest
+    filters: Filters
+    name: str
+    """Where the rows are kept: a name made of everything that they depend on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsReceipt:
+    """What is known of a rows file without reading it."""
+
+    name: str
+    rows: dict[str, int] = field(default_factory=dict[str, int])
+    """Rows of each source."""
+    totals: dict[str, dict[str, ClassTotals]] = field(default_factory=dict[str, dict[str, ClassTotals]])
+    """Sums of each source and class."""
+
+
+class RowsWorker:
+    """Measures objects and commits rows files."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __call__(self, task: RowsTask) -> RowsReceipt:
+        """Write the task's rows file, unless it is there, and sum it up."""
+        receipt = RowsReceipt(name=task.name)
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, ROW_SCHEMA, compression="zstd", compression_level=1) as writer:
+            for part in task.parts:
+                source = part.plan.source.source_id
+                totals = receipt.totals.setdefault(source, {})
+                receipt.rows[source] = 0
+                for objects in _batches(gather(self._store, part, task.model)):
+                    table = rows_of(objects, part.plan, task.model, part.failed, task.filters)
+                    writer.write_table(table)
+                    receipt.rows[source] += table.num_rows
+                    _sum_up(table, totals)
+        self._store.create(task.name, sink.getvalue().to_pybytes())
+        return receipt
+
+
+def rows_of(
+    objects: Objects, plan: SourcePlan, model: ModelManifest, failed: Sequence[Box], filters: Filters
+) -> pa.Table:
+    """The rows of some objects of one source; see `schemas.tables.INSTANCES` for the columns."""
+    native = plan.grid.to_native(objects.masks)
+    keep = _kept(objects, native.pixel_counts(len(objects)), filters)
+    name = np.full(len(objects), -1, np.int64)
+    name[keep] = np.arange(len(keep))
+    masks = native.renumber(name).canonical()
+    objects = objects.take(keep)
+    # Cells are the model grid's; everything else is measured natively.
+    n_parts = cells_touched(objects.masks, len(objects), plan.tiles.lattice)
+    offsets = masks.offsets(len(objects))
+    ground = ground_areas(plan.source.grid)
+    measured = measure(masks.runs, offsets, plan.source.grid.shape, ground)
+    shapes = polygons(masks.runs, offsets)
+    columns = _columns(objects, masks, offsets, measured, plan, model)
+    columns |= {"n_parts": n_parts, "is_complete": ~_touching(masks, len(objects), failed)}
+    columns |= _shape_columns(shapes, ground.frame if ground else None, measured.ground, len(objects))
+    table = pa.table({field_.name: _as_array(columns[field_.name], field_) for field_ in ROW_SCHEMA}, schema=ROW_SCHEMA)
+    return table.filter(pa.array(~measured.touches_border)) if filters.drop_border else table
+
+
+def _kept(objects: Objects, pixels: NDArray[np.int64], filters: Filters) -> NDArray[np.int64]:
+    keep = pixels >= max(1, filters.min_pixels)
+    if filters.max_pixels is not None:
+        keep &= pixels <= filters.max_pixels
+    if filters.min_score is not None:
+        keep &= ~(objects.score < filters.min_score)
+    return np.flatnonzero(keep)
+
+
+def _columns(
+    objects: Objects,
+    masks: RunTable,
+    offsets: NDArray[np.int64],
+    measured: Measurements,
+    plan: SourcePlan,
+    model: ModelManifest,
+) -> dict[str, Any]:
+    """All columns but those of polygons and of completeness."""
+    n = len(objects)
+    names = np.array(model.classes, object)
+    labels = names[objects.label] if n else names[:0]
+    box, centroid = measured.bbox, measured.centroid_px
+    codes, ends = coco_rle_strings(masks.runs, offsets, box)
+    text = codes.tobytes().decode("ascii")
+    axes = ("z", "y", "x")
+    return (
+        {
+            "instance_id": _identities(plan.source.source_id, labels, masks.runs, offsets),
+            "source_id": [plan.source.source_id] * n,
+            "source_uri": [plan.source.uri] * n,
+            "label": labels,
+            "score": objects.score,
+            "pixel_count": measured.pixel_count,
+            "touches_border": measured.touches_border,
+            "n_views": objects.n_views,
+            "assembled": objects.assembled,
+            "min_link_overlap": objects.min_overlap,
+            "mask_rle": [text[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)],
+            "length_px": measured.length_px,
+            "width_px": measured.width_px,
+            "order": hilbert_distances(centroid[:, [2, 1]], float(max(plan.source.grid.shape[1:]))),
+        }
+        | {f"{axis}_min": box[:, k] for k, axis in enumerate(axes)}
+        | {f"{axis}_max": box[:, 3 + k] for k, axis in enumerate(axes)}
+        | {f"centroid_{axis}_px": centroid[:, k] for k, axis in enumerate(axes)}
+    )
+
+
+def _shape_columns(
+    shapes: NDArray[np.object_], frame: Any, ground: GroundMeasurements | None, n: int
+) -> dict[str, Any]:
+    """Polygons and what is measured on the ground; null where it cannot be known."""
+    unknown = np.full(n, np.nan)
+    metres = ("centroid_lon", "centroid_lat", "area_m2", "length_m", "width_m", "angle_deg")
+    if frame is None or ground is None:
+        wkb = shapely.to_wkb(shapes, byte_order=1)
+        return {"geometry": [None] * n, "bbox": [None] * n, "polygon_px": wkb} | dict.fromkeys(metres, unknown)
+    world = lonlat_polygons(frame, shapes)
+    bounds = lonlat_bounds(world)
+    sides = [pa.array(bounds[:, k]) for k in range(4)]
+    missing = pa.array(np.isnan(bounds).any(axis=1))
+    return {
+        "geometry": shapely.to_wkb(world, byte_order=1),
+        "bbox": pa.StructArray.from_arrays(sides, fields=list(INSTANCES.field("bbox").type), mask=missing),
+        "polygon_px": [None] * n,
+    } | {name: getattr(ground, name) for name in metres}
+
+
+def _as_array(values: Any, kind: pa.Field) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
+    return pa.array(values, kind.type, from_pandas=kind.nullable and pa.types.is_floating(kind.type))
+
+
+def _identities(source_id: str, labels: NDArray[Any], runs: Runs, offsets: NDArray[np.int64]) -> list[str]:
+    """Hash of source, label and canonical mask of each object."""
+    if not len(labels):
+        return []
+    data = memoryview(np.ascontiguousarray(runs, "<i4")).cast("B")
+    begun = {label: hashlib.blake2b(f"{source_id}/{label}\0".encode(), digest_size=16) for label in set(labels)}
+    names: list[str] = []
+    for label, a, b in zip(labels, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        state = begun[label].copy()
+        state.update(data[16 * a : 16 * b])
+        names.append(state.hexdigest())
+    return names
+
+
+def _touching(masks: RunTable, count: int, failed: Sequence[Box]) -> NDArray[np.bool_]:
+    """(count,) whether a mask touches a failed box, diagonals included."""
+    touching = np.zeros(count, bool)
+    runs = masks.runs
+    for box in failed:
+        (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
+        near = (runs[:, 0] >= z0 - 1) & (runs[:, 0] <= z1) & (runs[:, 1] >= x0 - 1) & (runs[:, 1] <= x1)
+        near &= (runs[:, 2] <= y1) & (runs[:, 3] >= y0)
+        touching[masks.owner[near]] = True
+    return touching
+
+
+def _batches(found: Iterator[Objects]) -> Iterator[Objects]:
+    """The same objects in batches of at most `MAX_BATCH`."""
+    for objects in found:
+        if len(objects) <= MAX_BATCH:
+            if len(objects):
+                yield objects
+            continue
+        for start in range(0, len(objects), MAX_BATCH):
+            yield objects.take(np.arange(start, min(start + MAX_BATCH, len(objects))))
+
+
+def _sum_up(table: pa.Table, totals: dict[str, ClassTotals]) -> None:
+    labels = table["label"].to_numpy(zero_copy_only=False)
+    score = table["score"].to_numpy(zero_copy_only=False)
+    pixels = table["pixel_count"].to_numpy()
+    area = table["area_m2"].to_numpy(zero_copy_only=False)
+    for label in np.unique(labels.astype(str)):
+        mine = labels == label
+        scored = mine & ~np.isnan(score)
+        units = np.rint(area[mine] * AREA_UNIT)
+        totals.setdefault(str(label), ClassTotals()).add(
+            ClassTotals(
+                objects=int(mine.sum()),
+                scored=int(scored.sum()),
+                score=sum(int(value) for value in np.rint(score[scored] * SCORE_UNIT)),
+                pixels=int(pixels[mine].sum()),
+                area=None if np.isnan(units).any() else sum(int(value) for value in units),
+            )
+        )

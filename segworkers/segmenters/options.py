@@ -1,0 +1,158 @@
+"""Typed reading of a model's options, with every problem reported at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, cast
+
+import numpy as np
+
+from schemas.boxes import Zyx
+from schemas.errors import SpecError
+
+T = TypeVar("T")
+
+
+class Options:
+    """Reads options one by one, then refuses what is wrong or unknown in one SpecError (`finish`).
+
+    Values come from YAML or a command line, so numbers and truth values may be given as text.
+    """
+
+    def __init__(self, model: str, values: Mapping[str, object]) -> None:
+        self._model = model
+        self._values = values
+        self._known: list[str] = []
+        self.problems: list[str] = []
+
+    def take(self, name: str, parse: Callable[[object], T], default: T) -> T:
+        """The option parsed by `parse` (ValueError = a problem), or `default` where it is absent or null."""
+        self._known.append(name)
+        value = self._values.get(name)
+        if value is None:
+            return default
+        try:
+            return parse(value)
+        except ValueError as error:
+            self.problems.append(f"model.options.{name}: {error}")
+            return default
+
+    def finish(self) -> None:
+        """Raise SpecError with all problems, unknown options included; nothing where there are none."""
+        for name in self._values:
+            if name not in self._known:
+                near = difflib.get_close_matches(name, self._known, n=1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                self.problems.append(
+                    f"model.options.{name}: {self._model} has no such option{hint}; "
+                    f"it has {', '.join(sorted(self._known))}"
+                )
+        if self.problems:
+            raise SpecError(self.problems)
+
+
+def number(value: object) -> float:
+    """A finite number."""
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            result = float(value)
+        except ValueError:
+            result = np.nan
+        if np.isfinite(result):
+            return result
+    raise ValueError(f"expected a number, found {value!r}")
+
+
+def between(low: float, high: float) -> Callable[[object], float]:
+    """A number in low..high, both included."""
+
+    def parse(value: object) -> float:
+        result = number(value)
+        if not low <= result <= high:
+            raise ValueError(f"expected a number from {low:g} to {high:g}, found {value!r}")
+        return result
+
+    return parse
+
+
+def positive(value: object) -> float:
+    """A number above 0."""
+    result = number(value)
+    if result <= 0:
+        raise ValueError(f"expected a number above 0, found {value!r}")
+    return result
+
+
+def count(value: object) -> int:
+    """A whole number of at least 1."""
+    result = number(value)
+    if result < 1 or result != int(result):
+        raise ValueError(f"expected a whole number of at least 1, found {value!r}")
+    return int(result)
+
+
+def flag(value: object) -> bool:
+    """True or false."""
+    named = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in named:
+        return named[value.lower()]
+    raise ValueError(f"expected true or false, found {value!r}")
+
+
+def choice(*allowed: str) -> Callable[[object], str]:
+    """One of the given words."""
+
+    def parse(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}, found {value!r}")
+        return str(value)
+
+    return parse
+
+
+def items(value: object) -> list[object]:
+    """A list; text is split at commas, a single value becomes a list of one."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return list(cast(Sequence[object], value))
+    return [value]
+
+
+def names(value: object) -> tuple[str, ...]:
+    """Distinct words, at least one."""
+    result = tuple(item for item in items(value) if isinstance(item, str) and item)
+    if not result or len(result) != len(items(value)) or len(set(result)) != len(result):
+        raise ValueError(f"expected distinct names, at least one, found {value!r}")
+    return result
+
+
+def bands(value: object) -> tuple[str | int, ...]:
+    """Band names or 0-based indices, at least one."""
+    result: list[str | int] = []
+    for item in items(value):
+        if isinstance(item, str):
+            result.append(int(item) if item.isdecimal() else item)
+        elif isinstance(item, int) and not isinstance(item, bool) and item >= 0:
+            result.append(item)
+        else:
+            raise ValueError(f"expected band names or indices from 0, found {item!r}")
+    if not result:
+        raise ValueError("expected at least one band")
+    return tuple(result)
+
+
+def triple(least: int, missing_z: int) -> Callable[[object], Zyx]:
+    """Three whole numbers (z, y, x) of at least `least`; two are taken as (y, x) with z = `missing_z`."""
+
+    def parse(value: object) -> Zyx:
+        numbers = [number(item) for item in items(value)]
+        if len(numbers) not in (2, 3) or any(n < least or n != int(n) for n in numbers):
+            raise ValueError(f"expected whole numbers z, y, x of at least {least}, found {value!r}")
+        z, y, x = numbers if len(numbers) == 3 else [missing_z, *numbers]
+        return (int(z), int(y), int(x))
+
+    return parse

@@ -1,0 +1,180 @@
+"""Views: what one window says about one object, and what two windows' views have in common.
+
+An instance model sees every window on its own. Where windows overlap, both saw the same pixels, so two views of one
+object must agree there. `compare` measures that agreement for all pairs of views at once:
+
+1. pixels that two views of different windows share (one sweep over sorted runs);
+2. the same inside the *trusted* part of the strip both windows saw: models are unreliable near a window's internal
+   borders, so a band of min(16, overlap // 4) pixels along them does not count, unless a view has no pixel elsewhere;
+3. each view's own pixels in that strip; from the three, the overlap (IoU) of the pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segworkers.lattice import Lattice
+from segworkers.runs import RunTable, concatenate, pixels_in_boxes, shared_pixels
+
+TRUST_BAND = 16
+"""Pixels along an internal border that are not compared, at most; measured to beat 0 and 32 with noisy models."""
+
+DUPLICATE_IOU = 0.7
+"""Views of one window and class that overlap more than this are one object said twice."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Views:
+    """n detections of the windows of one lattice."""
+
+    window: NDArray[np.int64]
+    """(n,) flat lattice index of the window."""
+    rank: NDArray[np.int64]
+    """(n,) position among the window's views; (window, rank) identifies a view for good."""
+    label: NDArray[np.int64]
+    """(n,) index into the model's classes."""
+    score: NDArray[np.float64]
+    """(n,)"""
+    cut: NDArray[np.bool_]
+    """(n,) whether the mask touches a border of its window that lies inside the image."""
+    masks: RunTable
+    """Owners 0..n-1, in source coordinates; sorted by owner."""
+
+    def __len__(self) -> int:
+        return len(self.window)
+
+    def take(self, rows: NDArray[np.int64]) -> Views:
+        """The views at `rows`, in that order."""
+        name = np.full(len(self), -1, np.int64)
+        name[rows] = np.arange(len(rows))
+        masks = self.masks.renumber(name).canonical()
+        columns = (self.window, self.rank, self.label, self.score, self.cut)
+        window, rank, label, score, cut = (column[rows] for column in columns)
+        return Views(window, rank, label, score, cut, masks)
+
+
+def join_views(batches: Sequence[Views]) -> Views:
+    """All views of all batches, in order."""
+    start = np.cumsum([0, *(len(b) for b in batches)])
+    return Views(
+        np.concatenate([b.window for b in batches]),
+        np.concatenate([b.rank for b in batches]),
+        np.concatenate([b.label for b in batches]),
+        np.concatenate([b.score for b in batches]),
+        np.concatenate([b.cut for b in batches]),
+        concatenate([RunTable(b.masks.runs, b.masks.owner + s) for b, s in zip(batches, start, strict=False)]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Views of different windows that share pixels and class, compared; i < j, each pair once."""
+
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    overlap: NDArray[np.float64]
+    """(k,) IoU in the strip both windows saw, trusted part where both views have pixels there."""
+    shared: NDArray[np.int64]
+    """(k,) pixels in common, anywhere."""
+
+    def __len__(self) -> int:
+        return len(self.i)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
+        """The pairs that an index or a boolean array names."""
+        return Pairs(self.i[rows], self.j[rows], self.overlap[rows], self.shared[rows])
+
+
+def without_duplicates(views: Views) -> Views:
+    """Step 0, within each window: of views with one label and IoU above `DUPLICATE_IOU` the best stays.
+
+    Best: higher score, then more pixels, then the model's own order. Greedy in that order, as non-maximum suppression is.
+    """
+    n = len(views)
+    # Views of other windows must not meet here: compare under one family for each (window, label).
+    pixels = views.masks.pixel_counts(n)
+    spread = views.masks.take(np.ones(len(views.masks), bool))
+    i, j, shared = shared_pixels(spread, np.arange(n))
+    same = (views.window[i] == views.window[j]) & (views.label[i] == views.label[j])
+    same &= shared > DUPLICATE_IOU * (pixels[i] + pixels[j] - shared)
+    if not same.any():
+        return views
+    order = np.lexsort((views.rank, -pixels, -views.score))
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(n)
+    better = np.where(place[i] < place[j], i, j)[same]
+    worse = np.where(place[i] < place[j], j, i)[same]
+    dropped = np.zeros(n, bool)
+    for k in np.lexsort((place[worse], place[better])):
+        if not dropped[better[k]]:
+            dropped[worse[k]] = True
+    return views.take(np.flatnonzero(~dropped))
+
+
+def compare(views: Views, lattice: Lattice, family: NDArray[np.int64]) -> Pairs:
+    """Steps 1 to 3 for all pairs of views of different families (windows, or work tiles) and one label.
+
+    A pair's numbers depend on its two views and the lattice only, never on what else is compared with them.
+    """
+    i, j, shared = shared_pixels(views.masks, family)
+    same = (views.label[i] == views.label[j]) & (views.window[i] != views.window[j])
+    i, j, shared = i[same], j[same], shared[same]
+    seen, trusted = _boxes(lattice, views.window)
+    strip = _meet(seen[i], seen[j])
+    core = _meet(trusted[i], trusted[j])
+    inner = RunTable(*_clip_rows(views.masks, trusted))
+    i2, j2, shared2 = shared_pixels(inner, family)
+    trusted_shared = _lookup(i2, j2, shared2, i, j, len(views))
+    n = len(views)
+    trusted_i, trusted_j = (pixels_in_boxes(views.masks, side, core, n) for side in (i, j))
+    full_i, full_j = (pixels_in_boxes(views.masks, side, strip, n) for side in (i, j))
+    use_core = (trusted_i > 0) & (trusted_j > 0)
+    common = np.where(use_core, trusted_shared, shared)
+    total = np.where(use_core, trusted_i + trusted_j, full_i + full_j) - common
+    return Pairs(i, j, common / np.maximum(total, 1), shared)
+
+
+def _boxes(lattice: Lattice, window: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n, 6) region of each view's window, and the same less the trust bands along internal borders."""
+    index = np.stack(np.unravel_index(window, lattice.shape), axis=1).astype(np.int64)
+    start = index * np.array(lattice.stride)
+    stop = start + np.array(lattice.window)
+    band = np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4)
+    near = np.where(index > 0, band, 0)
+    far = np.where(index < np.array(lattice.shape) - 1, band, 0)
+    return np.hstack((start, stop)), np.hstack((start + near, stop - far))
+
+
+def _meet(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.hstack((np.maximum(a[:, :3], b[:, :3]), np.minimum(a[:, 3:], b[:, 3:])))
+
+
+def _clip_rows(table: RunTable, boxes: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Runs clipped to the box of their own mask."""
+    box = boxes[table.owner]
+    runs = table.runs.copy()
+    runs[:, 2] = np.maximum(runs[:, 2], box[:, 1])
+    runs[:, 3] = np.minimum(runs[:, 3], box[:, 4])
+    keep = (runs[:, 0] >= box[:, 0]) & (runs[:, 0] < box[:, 3])
+    keep &= (runs[:, 1] >= box[:, 2]) & (runs[:, 1] < box[:, 5]) & (runs[:, 2] < runs[:, 3])
+    return runs[keep], table.owner[keep]
+
+
+def _lookup(
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    value: NDArray[np.int64],
+    want_i: NDArray[np.int64],
+    want_j: NDArray[np.int64],
+    n: int,
+) -> NDArray[np.int64]:
+    """value of pair (want_i, want_j) among the sorted pairs (i, j); 0 where it is not there."""
+    if not len(i):
+        return np.zeros(len(want_i), np.int64)
+    key, want = i * n + j, want_i * n + want_j
+    at = np.minimum(np.searchsorted(key, want), len(key) - 1)
+    return np.where(key[at] == want, value[at], 0)

@@ -1,0 +1,81 @@
+"""Windows cut from a block of pixels: batches of constant shape, in lattice order, padded by reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.boxes import Box, Zyx, zyx
+from segworkers.lattice import Lattice
+from segworkers.tiling import WorkTile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Windows that the model is shown at once."""
+
+    indices: tuple[Zyx, ...]
+    """Lattice index of each window; fewer than slots where the lattice ends."""
+    slots: tuple[int, ...]
+    """Where in the batch each of them sits; the other slots are zeros."""
+    size: int
+    """Slots of the batch: the same for every batch of a model."""
+
+
+def batches(tile: WorkTile, lattice: Lattice, batch: Zyx) -> Iterator[Batch]:
+    """The tile's windows in groups of the lattice, `batch` windows (z, y, x) each.
+
+    A group is a fixed part of the lattice, so which windows share a batch never depends on the work tile.
+    """
+    size = batch[0] * batch[1] * batch[2]
+    first = zyx([a // b for a, b in zip(tile.start, batch, strict=True)])
+    last = zyx([-(-a // b) for a, b in zip(tile.stop, batch, strict=True)])
+    for group in lattice.indices(first, last):
+        start = zyx([g * b for g, b in zip(group, batch, strict=True)])
+        stop = zyx([a + b for a, b in zip(start, batch, strict=True)])
+        indices, slots = [], []
+        for slot, index in enumerate(lattice.indices(start, stop)):
+            if all(i < n for i, n in zip(index, tile.stop, strict=True)):
+                indices.append(index)
+                slots.append(slot)
+        yield Batch(tuple(indices), tuple(slots), size)
+
+
+def cut_windows(
+    pixels: NDArray[Any], valid: NDArray[np.bool_], origin: Zyx, lattice: Lattice, batch: Batch
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The windows of a batch and where their pixels are real.
+
+    pixels: (channels, z, y, x) with voxel (0, 0, 0) at `origin`, covering the windows' part of the image; valid:
+    (z, y, x). Returns (size, channels, z, y, x) and (size, z, y, x). Pixels past the image's edge mirror the window's own
+    pixels; invalid ones and empty slots are 0.
+    """
+    windows = np.zeros((batch.size, pixels.shape[0], *lattice.window), pixels.dtype)
+    real = np.zeros((batch.size, *lattice.window), bool)
+    for index, slot in zip(batch.indices, batch.slots, strict=True):
+        box = lattice.real_box(index)
+        inside = box.within(origin)
+        seen = valid[inside]
+        values = np.where(seen, pixels[(slice(None), *inside)], np.zeros((), pixels.dtype))
+        if box.shape != lattice.window:
+            values = values[:, *np.ix_(*map(_mirror, box.shape, lattice.window))]
+        windows[slot] = values
+        real[slot][box.within(box.start)] = seen
+    return windows, real
+
+
+def _mirror(real: int, size: int) -> NDArray[np.int64]:
+    """(size,) which of the `real` pixels stands at each place: 0 1 2 3 2 1 0 1 …"""
+    period = max(2 * real - 2, 1)
+    place = np.arange(size) % period
+    return np.minimum(place, period - place) if real > 1 else np.zeros(size, np.int64)
+
+
+def crop_to_cell(index: Zyx, lattice: Lattice) -> tuple[tuple[slice, slice, slice], Box]:
+    """Slices of a window's array that are its cell, and the cell."""
+    cell = lattice.cell_box(index)
+    return cell.within(lattice.window_box(index).start), cell

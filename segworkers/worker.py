@@ -1,0 +1,245 @@
+"""TileWorker: one process's share of a run. Follow one work tile from top to bottom here.
+
+    read    pixels of the tile's read box, once                                  (reader thread)
+    predict its windows, in batches of constant shape                            (the caller's thread, under a lock)
+    encode  finished objects, open views or fragments, counts by cell            (encoder thread)
+    commit  the shard, create-if-absent; then the chunk's receipts in the ledger
+
+Reading the next tile, predicting this one and encoding the last one overlap. Nothing but receipts leaves the process.
+What fails is isolated to single windows: their cells are counted as failed, with a reason, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.boxes import Zyx
+from schemas.errors import InputError, TileError
+from schemas.models import ModelManifest
+from segworkers.cells import count_cells
+from segworkers.commits import commit_receipts, commit_shard, open_sections, reason_of
+from segworkers.encoding import EncodedTile, encode_dense, encode_instances
+from segworkers.plans import Chunk, SourcePlan
+from segworkers.readers.base import PixelBlock, Reader
+from segworkers.readers.on_model_grid import read_on_model_grid
+from segworkers.receipts import Receipt, TileStatus
+from segworkers.segmenters.base import DenseMaps, Segmenter, WindowMasks
+from segworkers.shards import Sections, Shard, object_sections, pack
+from segworkers.statistics import normalise
+from segworkers.store import Store
+from segworkers.tiling import WorkTile
+from segworkers.windows import Batch, batches, crop_to_cell, cut_windows
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Work:
+    """A work tile on its way through the stages."""
+
+    plan: SourcePlan
+    tile: WorkTile
+    name: str
+    block: PixelBlock | None = None
+    failed: dict[Zyx, InputError] = field(default_factory=dict[Zyx, InputError])
+    dense: dict[Zyx, tuple[NDArray[Any], NDArray[np.float32] | None]] = field(
+        default_factory=dict[Zyx, tuple[NDArray[Any], "NDArray[np.float32] | None"]]
+    )
+    masks: dict[Zyx, WindowMasks] = field(default_factory=dict[Zyx, WindowMasks])
+    windows: int = 0
+    read_s: float = 0.0
+    predict_s: float = 0.0
+
+
+class TileWorker:
+    """Turns chunks into shards and receipts. Safe to call from two threads: predictions take turns, the rest overlaps."""
+
+    def __init__(self, reader: Reader, segmenter: Segmenter, store: Store, manifest: ModelManifest) -> None:
+        self._reader = reader
+        self._segmenter = segmenter
+        self._store = store
+        self._manifest = manifest
+        self._lock = threading.Lock()
+
+    def __call__(self, chunk: Chunk) -> list[Receipt]:
+        """Process every tile of the chunk that has no shard yet. Returns one receipt for each tile."""
+        receipts: list[Receipt] = []
+        with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "encode") as encoders:
+            encoding: Future[Receipt] | None = None
+            for item in self._read_ahead(chunk, readers):
+                if isinstance(item, Receipt):
+                    receipts.append(item)
+                    continue
+                self._predict(item)
+                if encoding is not None:  # at most one tile waits: memory stays bounded
+                    receipts.append(encoding.result())
+                encoding = encoders.submit(self._encode, item)
+            if encoding is not None:
+                receipts.append(encoding.result())
+        commit_receipts(self._store, receipts)
+        return receipts
+
+    def _read_ahead(self, chunk: Chunk, readers: ThreadPoolExecutor) -> Iterator[_Work | Receipt]:
+        """Tiles in order, each read while the one before it is in the model."""
+        todo = ((plan, plan.tiles.tile(index)) for plan, indices in chunk.parts for index in indices)
+        ahead: Future[_Work | Receipt] | None = None
+        for plan, tile in todo:
+            following = readers.submit(self._read, plan, tile)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
+
+    def _read(self, plan: SourcePlan, tile: WorkTile) -> _Work | Receipt:
+        name = plan.shard_name(tile.index, self._manifest)
+        if self._store.exists(name):
+            return Shard(name, self._store.read(name)).receipt().found()
+        began = time.perf_counter()
+        work = _Work(plan, tile, name)
+        try:
+            work.block = read_on_model_grid(self._reader, plan.source, plan.grid, tile.read, plan.bands)
+        except InputError as error:
+            _log.warning("%s, tile %s: %s", plan.source.uri, tile.name, error)
+            self._read_by_window(work)
+        work.read_s = time.perf_counter() - began
+        return work
+
+    def _read_by_window(self, work: _Work) -> None:
+        """After a failed read: window by window, so that one bad block costs only the windows that need it."""
+        plan, tile, lattice = work.plan, work.tile, work.plan.tiles.lattice
+        pixels: NDArray[Any] | None = None
+        valid = np.zeros(tile.read.shape, bool)
+        for index in lattice.indices(tile.start, tile.stop):
+            box = lattice.real_box(index)
+            try:
+                part = read_on_model_grid(self._reader, plan.source, plan.grid, box, plan.bands)
+            except InputError as error:
+                work.failed[index] = error
+                continue
+            if pixels is None:
+                pixels = np.zeros((len(plan.bands), *tile.read.shape), part.pixels.dtype)
+            place = box.within(tile.read.start)
+            pixels[(slice(None), *place)] = part.pixels
+            valid[place] = part.valid
+        if pixels is None:
+            pixels = np.zeros((len(plan.bands), *tile.read.shape), np.dtype(plan.source.dtype))
+        work.block = PixelBlock(pixels, valid, tile.read)
+
+    def _predict(self, work: _Work) -> None:
+        began = time.perf_counter()
+        manifest, lattice = self._manifest, work.plan.tiles.lattice
+        for batch in batches(work.tile, lattice, manifest.batch):
+            usable = _without(batch, work.failed)
+            if not usable.indices:
+                continue
+            windows, real = self._windows(work, usable)
+            if not real.any():
+                continue
+            try:
+                self._keep(work, usable, self._ask(windows, real))
+            except Exception as error:  # noqa: BLE001 - a model may raise anything; each window is tried alone below
+                _log.warning("%s, tile %s: %s", work.plan.source.uri, work.tile.name, error)
+                self._predict_by_window(work, usable, error)
+            work.windows += int(real.any(axis=(1, 2, 3)).sum())
+        work.predict_s = time.perf_counter() - began
+
+    def _predict_by_window(self, work: _Work, batch: Batch, first_error: Exception) -> None:
+        """After a failed batch: its windows one at a time (same batch shape), so that only the bad ones fail."""
+        for index, slot in zip(batch.indices, batch.slots, strict=True):
+            single = Batch((index,), (slot,), batch.size)
+            windows, real = self._windows(work, single)
+            if not real.any():
+                continue
+            try:
+                self._keep(work, single, self._ask(windows, real))
+            except Exception as error:  # noqa: BLE001 - recorded as the window's failure
+                work.failed[index] = _as_tile_error(error, self._manifest, index)
+        if not any(index in work.failed for index in batch.indices):
+            _log.warning("each window passed on its own after the batch had failed with: %s", first_error)
+
+    def _windows(self, work: _Work, batch: Batch) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        block, plan, manifest = work.block, work.plan, self._manifest
+        assert block is not None, "read comes before predict"
+        windows, real = cut_windows(block.pixels, block.valid, block.box.start, plan.tiles.lattice, batch)
+        if manifest.normalise != "none":
+            windows = normalise(windows, manifest.normalise, plan.statistics, plan.source.dtype)
+        return windows, real
+
+    def _ask(self, windows: NDArray[Any], real: NDArray[np.bool_]) -> DenseMaps | Sequence[WindowMasks]:
+        with self._lock:
+            return self._segmenter.predict(windows, real)
+
+    def _keep(self, work: _Work, batch: Batch, answer: DenseMaps | Sequence[WindowMasks]) -> None:
+        lattice = work.plan.tiles.lattice
+        for index, slot in zip(batch.indices, batch.slots, strict=True):
+            if isinstance(answer, DenseMaps):
+                crop, _ = crop_to_cell(index, lattice)
+                probability = None if answer.probability is None else answer.probability[slot][crop].copy()
+                work.dense[index] = (answer.classes[slot][crop].copy(), probability)
+            else:
+                work.masks[index] = answer[slot]
+
+    def _encode(self, work: _Work) -> Receipt:
+        began = time.perf_counter()
+        encoded, sections = self._encoded(work)
+        block = work.block
+        assert block is not None, "read comes before encode"
+        counts, failed_boxes = count_cells(work.plan, work.tile, block, encoded.busy_cells, frozenset(work.failed))
+        receipt = Receipt(
+            source_id=work.plan.source.source_id,
+            tile=work.tile.index,
+            core=work.plan.grid.native_box(work.tile.core),
+            status=_status(counts.failed, counts.done, counts.empty),
+            counts=counts,
+            windows=work.windows,
+            detections=encoded.detections,
+            objects=len(encoded.objects),
+            open=len(encoded.open),
+            capped_windows=sum(answer.capped for answer in work.masks.values()),
+            failed_cells=failed_boxes,
+            read_s=round(work.read_s, 4),
+            predict_s=round(work.predict_s, 4),
+            encode_s=round(time.perf_counter() - began, 4),
+            **reason_of(work.failed),
+        )
+        return commit_shard(self._store, work.name, pack(sections, receipt))
+
+    def _encoded(self, work: _Work) -> tuple[EncodedTile, Sections]:
+        block, lattice = work.block, work.plan.tiles.lattice
+        assert block is not None, "read comes before encode"
+        manifest = self._manifest
+        if manifest.kind == "dense":
+            valid = block.valid[work.tile.core.within(block.box.start)]
+            encoded = encode_dense(work.dense, valid, work.tile, lattice, manifest.connectivity)
+        else:
+            encoded = encode_instances(work.masks, block.valid, block.box.start, work.tile, lattice)
+        return encoded, object_sections(encoded.objects) | open_sections(encoded)
+
+
+def _without(batch: Batch, failed: Mapping[Zyx, InputError]) -> Batch:
+    kept = [(index, slot) for index, slot in zip(batch.indices, batch.slots, strict=True) if index not in failed]
+    return replace(batch, indices=tuple(i for i, _ in kept), slots=tuple(s for _, s in kept))
+
+
+def _status(failed: int, done: int, empty: int) -> TileStatus:
+    if failed:
+        return "failed"
+    return "done" if done else "empty" if empty else "nodata"
+
+
+def _as_tile_error(error: Exception, manifest: ModelManifest, index: Zyx) -> InputError:
+    where = f"model {manifest.name}, window {'-'.join(map(str, index))}"
+    if isinstance(error, InputError):
+        return TileError(error.reason, f"{where}: {error.message}", error.hint)
+    text = f"{where}: {type(error).__name__}: {error}"
+    return TileError("model_error", text[:500], "Run the model on this window alone to see the full traceback.")

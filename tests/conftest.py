@@ -1,0 +1,45 @@
+"""Settings of every test: hypothesis profiles, and a private Ray that writes nothing outside its own folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from jobs.engines.cluster import RayEngine
+
+# Ray reads these when it is imported; the processes that tests start inherit them.
+os.environ.update(
+    {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every port on 127.0.0.1
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_DEDUP_LOGS": "0",
+    }
+)
+for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN_PATH"):
+    os.environ.pop(name, None)
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("fast", max_examples=25, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("nightly", max_examples=300, deadline=None, suppress_health_check=_SLOW)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(scope="session")
+def ray_engine() -> Iterator[RayEngine]:
+    """One private Ray for the whole run, with 4 CPUs and 2 GPUs that exist on paper only."""
+    from jobs.engines.cluster import RayEngine
+    from jobs.engines.scheduler import Limits
+
+    limits = Limits(room_s=60.0, load_s=60.0, tick_s=0.05, first_backoff_s=0.05, most_backoff_s=0.2)
+    engine = RayEngine("local", num_cpus=4, num_gpus=2, object_store_bytes=100 << 20, limits=limits)
+    yield engine
+    engine.close()

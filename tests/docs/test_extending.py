@@ -1,0 +1,67 @@
+"""The models that docs/extending.md prints are complete: they run as they stand."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segworkers.segmenters.base import DenseMaps
+from segworkers.segmenters.declaration import OPTIONAL, REQUIRED
+from segworkers.segmenters.loading import load_model, resolve_model
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+BLOCKS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(), re.S))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in BLOCKS.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_page_shows_one_model_of_each_kind_in_about_20_lines() -> None:
+    assert sorted(BLOCKS) == ["cells.py", "water.py"]
+    assert all(len([line for line in text.splitlines() if line.strip()]) <= 22 for text in BLOCKS.values())
+
+
+def test_page_documents_every_attribute() -> None:
+    rows = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.M))
+    assert {*REQUIRED, *OPTIONAL, "files"} == rows
+
+
+def test_instance_example_finds_each_cell_with_its_class(folder: Path) -> None:
+    manifest, spec = resolve_model(f"python:{folder}/cells.py:Cells", {"level": "0.4"})
+    (folder / "cells.py").unlink()
+    windows = np.zeros((2, 1, *manifest.window), np.float32)
+    windows[0, 0, 0, 10:20, 30:50] = 0.6
+    windows[0, 0, 0, 100:104, 7:9] = 1.0
+    windows[0, 0, 0, 200:210, 200:210] = 1.0
+    valid = np.ones((2, *manifest.window), bool)
+    valid[0, 0, 200:, 200:] = False
+
+    first, second = load_model(pickle.loads(pickle.dumps(spec))).predict(windows, valid)
+
+    assert [manifest.classes[label] for label in first.labels] == ["dim", "bright"]
+    assert [(box.start, box.stop) for box, _ in first.crops] == [
+        ((0, 10, 30), (1, 20, 50)),
+        ((0, 100, 7), (1, 104, 9)),
+    ]
+    assert np.allclose(first.scores, [0.6, 1.0])
+    assert len(second.labels) == 0
+
+
+def test_dense_example_marks_water(folder: Path) -> None:
+    manifest, spec = resolve_model(f"python:{folder}/water.py:Water", {})
+    windows = np.zeros((1, 2, *manifest.window), np.float32)
+    windows[0, 0, 0, :100] = 0.5
+
+    answer = load_model(spec).predict(windows, np.ones((1, *manifest.window), bool))
+
+    assert manifest.bands == ("green", "nir")
+    assert isinstance(answer, DenseMaps)
+    assert answer.classes.sum() == 100 * 512 and answer.probability is None
