@@ -5,6 +5,7 @@ worker processes: small, picklable, and built into workers there.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,15 +36,36 @@ def reader() -> Reader:
     return RasterReader(cache_mb=CACHE_MB)
 
 
-def engine(spec: EngineSpec) -> Engine:
+def engine(spec: EngineSpec, model: ModelSpec) -> Engine:
     """The engine that a spec asks for. Raises EngineError where it cannot be had."""
     if spec.kind == "inline":
-        from jobs.engines.inline import InlineEngine
-
-        return InlineEngine()
+        return inline_engine()
     from jobs.engines.cluster import RayEngine
 
-    return RayEngine(spec.address)
+    address = spec.address or os.environ.get("RAY_ADDRESS")
+    return RayEngine(address, runtime_env=shipped_code(model) if _must_ship(address) else None)
+
+
+def _must_ship(address: str | None) -> bool:
+    """Whether workers may be machines without this code: a cluster that did not get it with a submitted job."""
+    return bool(address) and address != "local" and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+
+
+def shipped_code(model: ModelSpec) -> dict[str, list[str]]:
+    """Ray runtime environment with this project's packages, and the user's where the model is an importable one.
+
+    A model given as a file needs nothing here: its source text travels with its spec.
+    """
+    import importlib.util
+
+    names = ["jobs", "segworkers", "schemas"]
+    module = re.fullmatch(r"python:([\w.]+):\w+", model.reference)
+    if module is not None and not module[1].endswith(".py"):
+        names.append(module[1].partition(".")[0])
+    specs = [importlib.util.find_spec(name) for name in names]
+    folders = [place for spec in specs if spec for place in (spec.submodule_search_locations or [])]
+    files = [spec.origin for spec in specs if spec and spec.origin and not spec.submodule_search_locations]
+    return {"py_modules": [*folders, *files]}
 
 
 def inline_engine() -> Engine:

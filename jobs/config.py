@@ -46,6 +46,8 @@ class ModelSpec(_Part):
     """Window size in pixels, [side], [y, x] or [z, y, x]; null: what the model declares."""
     overlap: Extent | None = None
     """Overlap of neighbouring windows in pixels, in the form of `window`; null: what the model declares."""
+    object_size: Annotated[float, Field(gt=0)] | None = None
+    """Length in pixels of the larger objects, to be warned where the overlap is smaller; null: what the model declares."""
     resolution: Annotated[float, Field(gt=0)] | None = None
     """Metres per pixel that the model works at; null: what the model declares."""
 
@@ -151,6 +153,9 @@ class JobSpec(_Part):
         The run folder, the stitched masks, tiling and engine do not enter: a run may be resumed with others.
         """
         body = self.model_dump(mode="json", include={"inputs", "model", "output"})
+        body["model"].pop("object_size")
+        # Where a model's file lies says nothing about what it does; its content is in the model's own digest.
+        body["model"]["reference"] = re.sub(r"^python:.*/([^/]+\.py:\w+)$", r"python:\1", body["model"]["reference"])
         body["output"] = {key: value for key, value in body["output"].items() if key not in ("path", "masks")}
         text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

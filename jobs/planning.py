@@ -128,6 +128,7 @@ def _overridden(manifest: ModelManifest, spec: JobSpec) -> ModelManifest:
         "overlap": expand_extent(spec.model.overlap, 0) if spec.model.overlap is not None else manifest.overlap,
         "bands": tuple(spec.model.bands) if spec.model.bands else manifest.bands,
         "resolution": spec.model.resolution or manifest.resolution,
+        "object_size": spec.model.object_size or manifest.object_size,
     }
     try:
         return replace(manifest, **changes)
@@ -229,8 +230,9 @@ def _model_warnings(plan: SourcePlan, manifest: ModelManifest) -> list[str]:
     """What is odd about this source for this model."""
     found: list[str] = []
     wide = np.dtype(plan.source.dtype).itemsize > 1 and np.dtype(plan.source.dtype).kind in "ui"
-    if wide and manifest.normalise == "none":
-        found.append(f"16-bit: {plan.source.dtype} pixels reach the model without a stretch (its normalise is `none`)")
+    if wide and manifest.normalise in ("none", "unit"):
+        stretch = f"its normalise is `{manifest.normalise}`; `percentile` would stretch them"
+        found.append(f"16-bit: {plan.source.dtype} pixels reach the model without a stretch ({stretch})")
     if manifest.resolution is not None and plan.grid.is_native:
         found.append(f"resolution: used as it is; the model was made for {manifest.resolution} m per pixel")
     window, shape = manifest.window, plan.grid.shape
@@ -246,6 +248,11 @@ def _general_warnings(planned: Planned) -> list[str]:
         found.append(
             f"overlap of {min(manifest.overlap[1:])} pixels: below 16, views of one object have little to agree on; "
             "take at least twice the typical outline error, better the size of an object"
+        )
+    if manifest.object_size is not None and manifest.object_size > min(manifest.overlap[1:]):
+        found.append(
+            f"overlap of {min(manifest.overlap[1:])} pixels: smaller than the expected object "
+            f"({manifest.object_size:g} pixels), which will have to be assembled from several windows"
         )
     if not planned.plans:
         found.append("no usable input")

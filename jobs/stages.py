@@ -77,7 +77,7 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
     ]
     for each in failed:
         events.warning(f"{each.uri}: {each.message} {each.hint}")
-    engine = bootstrap.engine(spec.engine)
+    engine = bootstrap.engine(spec.engine, planned.model)
     try:
         plans = with_statistics(planned, spec, store, engine, failed)
         ledger = segment(plans, planned, spec, store, engine, events)

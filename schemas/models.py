@@ -38,6 +38,8 @@ class ModelManifest:
     """Dense models: which neighbours belong together (4 and 8 in the plane, 6, 18 and 26 in space)."""
     batch: Zyx = (1, 1, 1)
     """Windows (z, y, x) of the lattice group that forms one batch; constant, so that batches never depend on tiles."""
+    object_size: float | None = None
+    """Length in pixels of the larger objects, where it is known; used for warnings only."""
     digest: str = ""
     """Hash of code and weights: part of every shard's identity."""
 

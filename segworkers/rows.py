@@ -143,7 +143,10 @@ def rows_of(
     columns |= {"n_parts": n_parts, "is_complete": ~_touching(masks, len(objects), failed)}
     columns |= _shape_columns(shapes, ground.frame if ground else None, measured.ground, len(objects))
     table = pa.table({field_.name: _as_array(columns[field_.name], field_) for field_ in ROW_SCHEMA}, schema=ROW_SCHEMA)
-    return table.filter(pa.array(~measured.touches_border)) if filters.drop_border else table
+    keep = _first_of_each(columns["instance_id"], objects.score)
+    if filters.drop_border:
+        keep &= ~measured.touches_border
+    return table if keep.all() else table.filter(pa.array(keep))
 
 
 def _kept(objects: Objects, pixels: NDArray[np.int64], filters: Filters) -> NDArray[np.int64]:
@@ -218,6 +221,17 @@ def _as_array(values: Any, kind: pa.Field) -> pa.Array:
     if isinstance(values, pa.Array):
         return values
     return pa.array(values, kind.type, from_pandas=kind.nullable and pa.types.is_floating(kind.type))
+
+
+def _first_of_each(names: Sequence[str], score: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Of objects with one label and one and the same mask, which are one object, the best scored."""
+    keep = np.ones(len(names), bool)
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        for k in np.argsort(-np.nan_to_num(score), kind="stable"):
+            keep[k] = names[k] not in seen
+            seen.add(names[k])
+    return keep
 
 
 def _identities(source_id: str, labels: NDArray[Any], runs: Runs, offsets: NDArray[np.int64]) -> list[str]:

@@ -33,7 +33,7 @@ class Nuclei:
     normalise = "percentile"
 
     def __init__(
-        self, device: str = "cpu", *, threshold: float = 0.09, neck: float = 0.7, min_pixels: int = 100
+        self, device: str = "cpu", *, threshold: float = 0.14, neck: float = 0.7, min_pixels: int = 100
     ) -> None:
         """device: ignored, the model runs on the CPU.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import importlib
 import logging
 import math
 import os
@@ -262,16 +263,15 @@ def _why(error: BaseException) -> str:
 
 def _read_environment_again() -> None:
     """Ray reads its switches when it is imported, which somebody may have done before this engine set them."""
-    import ray._private.ray_constants as constants
-    from ray import _raylet
-
+    constants: Any = importlib.import_module("ray._private.ray_constants")
+    raylet: Any = importlib.import_module("ray._raylet")
     if not hasattr(constants, "ENABLE_RAY_CLUSTER"):
         logger.warning("this version of Ray has no loopback switch: a private instance may listen on the network")
     switch, default = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", not constants.IS_WINDOWS_OR_OSX
     constants.ENABLE_RAY_CLUSTER = constants.env_bool(switch, default)
     constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
-    _raylet.Config.initialize("")  # the authentication mode
-    _raylet.AuthenticationTokenLoader.instance().reset_cache()
+    raylet.Config.initialize("")  # the authentication mode
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _quieten() -> Callable[[], None]:

@@ -27,6 +27,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # not exported; some header reads raise it bare
 from rasterio.enums import Resampling
+from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.session import DummySession
 from rasterio.windows import Window
@@ -95,7 +96,7 @@ class RasterReader:
     ) -> None:
         """Open nothing yet.
 
-        cache_mb: GDAL's block cache in MiB; GDAL takes the first value that a process uses.
+        cache_mb: GDAL's block cache in MiB, one for the whole process: the reader that opened a file last decides.
         max_open: files kept open by each thread.
         threads: threads that GDAL may decode one read with.
         remote_sidecars: look for sidecar files of remote sources.
@@ -106,6 +107,11 @@ class RasterReader:
         self._remote_sidecars = remote_sidecars
         self._secrets = dict(secrets or {})
         self._thread = _ThreadFiles()
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Full URLs by public `uri`, for readers in other processes; empty unless inputs were signed. Never show it."""
+        return dict(self._secrets)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_thread"}
@@ -205,13 +211,16 @@ class RasterReader:
     def _open_dataset(self, location: Location) -> Any:
         if location.kind == "local" and not os.path.isfile(location.full):
             raise refusal(location, "")
+        # Process-wide and in bytes. As an option of Env it would fall back to a share of the machine's memory whenever
+        # one thread leaves its Env.
+        set_gdal_config("GDAL_CACHEMAX", self._cache_mb << 20)
         try:
             return rasterio.open(location.gdal_name)
         except _GDAL_ERRORS as error:
             raise refusal(location, _detail(location, error)) from None
 
     def _environment(self, location: Location) -> rasterio.Env:
-        options: dict[str, Any] = dict(_GDAL_OPTIONS, GDAL_CACHEMAX=self._cache_mb, GDAL_NUM_THREADS=self._threads)
+        options: dict[str, Any] = dict(_GDAL_OPTIONS, GDAL_NUM_THREADS=self._threads)
         if location.is_remote:
             options["GDAL_DISABLE_READDIR_ON_OPEN"] = "TRUE" if self._remote_sidecars else "EMPTY_DIR"
             options.update(gdal_s3_options(os.environ))

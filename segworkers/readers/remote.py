@@ -165,7 +165,7 @@ def s3_list(uri: str) -> Iterator[str]:
 def _s3_refusal(uri: str, error: Exception) -> InputError:
     # The library's own text repeats the request, which may hold account details: only its kind is shown.
     kind = type(error).__name__
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or "NoSuchBucket" in str(error):
         return InputError("not_found", f"{uri}: no such object or bucket.", "Check bucket and key.")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError):
         return InputError(

@@ -14,7 +14,7 @@ from schemas.errors import SpecError
 from schemas.models import ModelManifest
 
 REQUIRED = ("kind", "window", "overlap", "classes")
-OPTIONAL = ("name", "bands", "normalise", "resolution", "connectivity", "batch")
+OPTIONAL = ("name", "bands", "normalise", "resolution", "connectivity", "batch", "object_size")
 _MISSING = object()
 _INTEGERS: tuple[type[int], ...] = cast(Any, (int, np.integer))
 _REALS: tuple[type[float], ...] = cast(Any, (int, float, np.integer, np.floating))
@@ -146,7 +146,7 @@ def _bands(value: Any) -> tuple[str | int, ...] | None:
     return tuple(band if isinstance(band, str) and band else _whole(band, 0) for band in value)
 
 
-def _resolution(value: Any) -> float | None:
+def _positive(value: Any) -> float | None:
     if value is None:
         return None
     if not isinstance(value, _REALS) or isinstance(value, bool) or not 0 < value < inf:
@@ -171,7 +171,8 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "'none', 'unit', 'percentile', 'zscore' or 'otsu'",
         _one_of("none", "unit", "percentile", "zscore", "otsu"),
     ),
-    "resolution": ("metres per pixel above 0, or None", _resolution),
+    "resolution": ("metres per pixel above 0, or None", _positive),
     "connectivity": ("4, 8, 6, 18 or 26", _one_of(4, 8, 6, 18, 26)),
     "batch": ("three whole numbers (z, y, x) of at least 1", _triple(1)),
+    "object_size": ("pixels above 0, or None", _positive),
 }

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.env import get_gdal_config
 from rasterio.windows import Window
 
 from schemas.boxes import Box
@@ -288,6 +289,14 @@ def test_open_files_stay_bounded_and_evicted_ones_open_again(tmp_path: Path) -> 
     assert len(os.listdir("/proc/self/fd")) - before <= 3
 
 
+def test_the_block_cache_is_bounded_for_the_process(scene: Path) -> None:
+    for megabytes in (64, 256):
+        reader = RasterReader(cache_mb=megabytes)
+        reader.read(reader.describe(str(scene)), Box.of_shape((1, 8, 8)), (0,))
+        with rasterio.Env():
+            assert get_gdal_config("GDAL_CACHEMAX") == megabytes << 20
+
+
 def test_a_thumbnail_shows_the_whole_image_from_its_overviews(scene: Path) -> None:
     reader = RasterReader()
     source = reader.describe(str(scene))
@@ -353,7 +362,7 @@ def test_a_jpeg_damaged_in_the_middle_is_not_filled_up_silently(tmp_path: Path) 
     path = write_raster(tmp_path / "a.jpg", noise(3, 300, 300), driver="JPEG", crs=None, transform=None)
     raw = bytearray(path.read_bytes())
     middle = len(raw) // 2
-    raw[middle : middle + 400] = bytes(400)
+    raw[middle : middle + 400] = b"\xff" * 400
     path.write_bytes(raw)
     reader = RasterReader()
     source = reader.describe(str(path))

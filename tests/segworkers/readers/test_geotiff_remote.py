@@ -91,7 +91,7 @@ def test_signatures_open_files_and_are_shown_nowhere(site: Site, cog: bytes, cap
     source = reader.describe(url)
     assert source.uri == f"{site.url}/a.tif?v=3"
     travelled: RasterReader = pickle.loads(pickle.dumps(reader))
-    for opened in (reader, travelled):
+    for opened in (reader, travelled, RasterReader(secrets=reader.secrets)):
         assert_array_equal(opened.read(source, BOX, (0,)).pixels[0, 0], noise(3, 700, 900)[0, 30:60, 40:80])
     assert "s3cr3t" not in repr(source) + repr(locate(url))
     site.secret = "another"
