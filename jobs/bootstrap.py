@@ -1,5 +1,6 @@
-"""Composition root: the only module that names concrete readers, engines and stores. Factories here are what travels to
-worker processes: small, picklable, and built into workers there.
+"""Composition root: the only module that names concrete readers and engines.
+
+The factories here are what travels to worker processes: small, picklable, and built into workers there.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def shipped_code(model: ModelSpec) -> dict[str, list[str]]:
     specs = [importlib.util.find_spec(name) for name in names]
     folders = [place for spec in specs if spec for place in (spec.submodule_search_locations or [])]
     files = [spec.origin for spec in specs if spec and spec.origin and not spec.submodule_search_locations]
-    return {"py_modules": [*folders, *files]}
+    return {"py_modules": [*folders, *files], "excludes": ["**/__pycache__"]}
 
 
 def inline_engine() -> Engine:

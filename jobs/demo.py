@@ -1,8 +1,11 @@
 """`segworkers demo`: real aerial and microscopy images, from files to tables, counted against what people counted.
 
-Two runs of the main job with two classical models written as plain Python files: they show how the pipeline is used, not
-how well one can segment. The images are fetched from published packages (see docs/data.md).
+Two runs of the main job with two classical models written as plain Python files: they show how the pipeline is used,
+not how well one can segment. The images are fetched from published packages (see docs/data.md).
 """
+
+# pyarrow has no type information.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 

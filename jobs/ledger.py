@@ -1,4 +1,4 @@
-"""The ledger while a run works: which tiles are finished, which are to be done, and in what chunks they are handed out."""
+"""The ledger while a run works: which tiles are finished, which are to be done, and in what chunks they go out."""
 
 from __future__ import annotations
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import TypeVar
 
 from jobs import bootstrap
 from jobs.config import JobSpec
-from jobs.engines.base import Engine, Resources
+from jobs.engines.base import Engine, Item, Resources, Result, Worker
 from jobs.ledger import Ledger
 from schemas.errors import SegworkersError
 from schemas.models import ModelManifest
 from segworkers.finishing import RowsPart
-from segworkers.merging import ResolveTask, merge_tasks
+from segworkers.merging import LinkTask, MergeTask, ResolveTask, merge_tasks
 from segworkers.plans import SourcePlan
 from segworkers.receipts import Receipt
 from segworkers.rows import Filters, RowsReceipt, RowsTask
@@ -23,9 +22,6 @@ from segworkers.store import Store
 
 TILES_PER_TASK = 64
 """Work tiles whose objects one rows task measures."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def merge_sources(
@@ -37,17 +33,17 @@ def merge_sources(
     spec: JobSpec,
 ) -> list[RowsReceipt]:
     """All objects of all sources as rows files, in the order of the sources."""
-    linking, resolving = [], dict[str, ResolveTask]()
+    linking, resolving = list[LinkTask](), dict[str, ResolveTask]()
     for plan in plans:
         tasks, resolve = merge_tasks(store, plan, model, ledger.of(plan))
         if resolve is not None:
             linking += tasks
             resolving[plan.source.source_id] = resolve
     workers = bootstrap.MergeWorkers(store.url)
-    for _ in all_results(engine, workers, linking, spec):
-        pass
-    for _ in all_results(engine, workers, resolving.values(), spec):
-        pass
+    stages: tuple[list[MergeTask], ...] = ([*linking], [*resolving.values()])
+    for tasks in stages:
+        for _ in all_results(engine, workers, tasks, spec):
+            pass
     tasks = rows_tasks(plans, model, ledger, resolving, _filters(spec))
     receipts = all_results(engine, bootstrap.RowsWorkers(store.url), tasks, spec)
     order = {task.name: number for number, task in enumerate(tasks)}
@@ -77,17 +73,17 @@ def rows_tasks(
 
 
 def all_results(
-    engine: Engine, factory: object, items: Iterable[Item], spec: JobSpec
-) -> Iterator[Result]:  # type: ignore[type-var]
-    """Results of light work on CPU workers. Unlike a tile, a step of the merge that fails ends the run: it can resume."""
+    engine: Engine, factory: Callable[[], Worker[Item, Result]], items: Iterable[Item], spec: JobSpec
+) -> Iterator[Result]:
+    """Results of light work on CPU workers. Unlike a tile, a step of the merge that fails ends the run."""
     pending = list(items)
     if not pending:
         return
     resources = Resources(threads=1, workers=spec.engine.workers)
-    for outcome in engine.map(factory, pending, resources=resources, split=lambda _: (), describe=_name):  # type: ignore[arg-type]
+    for outcome in engine.map(factory, pending, resources=resources, split=lambda _: (), describe=_name):
         if outcome.result is None:
             raise SegworkersError(f"{_name(outcome.item)}: {outcome.error}; run again with --resume")
-        yield outcome.result  # type: ignore[misc]
+        yield outcome.result
 
 
 def _parts(plans: Sequence[SourcePlan], ledger: Ledger, resolving: dict[str, ResolveTask]) -> Iterator[RowsPart]:

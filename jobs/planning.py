@@ -36,7 +36,6 @@ ENCODING_BYTES = 28
 """Per pixel of a work tile: class maps, labels, their transpose and runs while a tile is encoded."""
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedSource:
     """One source as `segworkers plan` shows it."""
@@ -143,7 +142,9 @@ def _source_plan(source: Source, manifest: ModelManifest, spec: JobSpec) -> Sour
     budget = max(spec.tiling.memory_bytes - WORKER_BASE_BYTES, 0) // _bytes_per_pixel(source, grid, bands)
     target = min(spec.tiling.tile**2, max(budget, 1))
     group = group_for(lattice, manifest.batch, target)
-    block = zyx([1, *(max(1, b * m // n) for b, m, n in zip(source.block, grid.shape[1:], grid.native[1:], strict=True))])
+    block = zyx(
+        [1, *(max(1, b * m // n) for b, m, n in zip(source.block, grid.shape[1:], grid.native[1:], strict=True))]
+    )
     # Strips as wide as the image would make every work tile read whole rows it does not need.
     block = zyx([1, min(block[1], manifest.window[1]), min(block[2], manifest.window[2])])
     return SourcePlan(source=source, grid=grid, tiles=TilePlan(lattice, group, block), bands=bands)
@@ -257,5 +258,3 @@ def _general_warnings(planned: Planned) -> list[str]:
     if not planned.plans:
         found.append("no usable input")
     return found
-
-

@@ -78,9 +78,7 @@ def publish(
     generation = _generation(plans, model, ledger, merged, failed)
     folder = f"tables/{generation}"
     tasks = list(_publish_tasks(plans, merged, f"{folder}/instances"))
-    written: list[list[PublishedFile]] = list(
-        all_results(engine, bootstrap.PublishWorkers(store.url), tasks, spec)
-    )
+    written: list[list[PublishedFile]] = list(all_results(engine, bootstrap.PublishWorkers(store.url), tasks, spec))
     totals = _totals(merged)
     small = {
         "images": _images(plans, model, ledger, totals, failed),
@@ -112,9 +110,7 @@ def _generation(
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
-def _publish_tasks(
-    plans: Sequence[SourcePlan], merged: Sequence[RowsReceipt], folder: str
-) -> Iterator[PublishTask]:
+def _publish_tasks(plans: Sequence[SourcePlan], merged: Sequence[RowsReceipt], folder: str) -> Iterator[PublishTask]:
     """Whole sources in the table's order, cut where a task has ROWS_PER_TASK rows."""
     rows: dict[str, int] = {}
     files: dict[str, list[str]] = {}
@@ -284,19 +280,9 @@ def _failures(plans: Sequence[SourcePlan], ledger: Ledger, failed: Sequence[Fail
     for plan in plans:
         for receipt in ledger.of(plan):
             if receipt.status == "failed":
-                rows.append(
-                    empty
-                    | {
-                        "source_id": plan.source.source_id,
-                        "source_uri": plan.source.uri,
-                        "scope": "tile",
-                        "tile": "-".join(map(str, receipt.tile)),
-                        **_box(receipt),
-                        "reason": receipt.reason,
-                        "message": receipt.message,
-                        "hint": receipt.hint,
-                    }
-                )
+                tile_row = _tile_row(plan, receipt)
+                shared = {name: tile_row[name] for name in SCHEMAS["failures"].names if name in tile_row}
+                rows += [empty | shared | {"scope": "tile", "hint": receipt.hint}]
     return rows
 
 

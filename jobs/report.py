@@ -95,7 +95,8 @@ def _pictures(results: Results, reader: Reader, folder: Path, rows: Sequence[Map
         except SegworkersError as error:
             yield f'<p class="bad">{name}: {escape(str(error))}</p>'
             continue
-        yield f'<figure><img src="{picture.name}" alt="{name} with its objects"><figcaption>{name}</figcaption></figure>'
+        image = f'<img src="{picture.name}" alt="{name} with its objects">'
+        yield f"<figure>{image}<figcaption>{name}</figcaption></figure>"
 
 
 def _failures(results: Results) -> str:
@@ -104,7 +105,10 @@ def _failures(results: Results) -> str:
 
 
 def _table(table: Any) -> str:
-    lines = [[_number(value) if isinstance(value, int) else str(value or "") for value in row.values()] for row in table.to_pylist()]
+    lines = [
+        [_number(value) if isinstance(value, int) else str(value or "") for value in row.values()]
+        for row in table.to_pylist()
+    ]
     return _rows(table.column_names, lines, numbers_from=1 if table.num_columns == 2 else 99)
 
 

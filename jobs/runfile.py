@@ -23,7 +23,9 @@ def claim(store: Store, spec: JobSpec, manifest: ModelManifest, *, resume: bool)
     if store.create(NAME, json.dumps(_describe(spec, manifest), indent=2, sort_keys=True).encode()):
         return
     if not resume:
-        raise SpecError(f"{store.url} holds a run already; add --resume to finish or repeat it, or choose another folder")
+        raise SpecError(
+            f"{store.url} holds a run already; add --resume to finish or repeat it, or choose another folder"
+        )
     theirs = json.loads(store.read(NAME))
     differing = [
         name

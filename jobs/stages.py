@@ -25,7 +25,7 @@ from jobs.merging import merge_sources
 from jobs.planning import Planned, prepare
 from jobs.publishing import Published, publish
 from jobs.stitched import write_masks
-from schemas.errors import InputError, SegworkersError, TileError
+from schemas.errors import SegworkersError, TileError
 from segworkers.commits import commit_failure
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.receipts import Receipt
@@ -161,14 +161,12 @@ def segment(
     return ledger
 
 
-def _commit_poison(
-    chunk: Chunk, error: str, reason: str | None, planned: Planned, store: Store
-) -> Iterable[Receipt]:
+def _commit_poison(chunk: Chunk, error: str, reason: str | None, planned: Planned, store: Store) -> Iterable[Receipt]:
     """A tile whose process died or hung each time is a result too."""
     code = {"died": "process_died", "hung": "process_hung"}.get(reason or "", "worker_error")
     for plan, indices in chunk.parts:
         for index in indices:
-            failure: InputError = TileError(code, error, "Look at the model or the file; --resume tries the tile again.")
+            failure = TileError(code, error, "Check model and file; --resume tries the tile again.")
             yield commit_failure(store, plan, plan.tiles.tile(index), planned.manifest, failure)
 
 
@@ -188,9 +186,8 @@ def _require_all(plans: Sequence[SourcePlan], ledger: Ledger) -> None:
     for plan in plans:
         counted = sum(receipt.counts.total for receipt in ledger.of(plan))
         if counted != _pixels(plan):
-            raise SegworkersError(
-                f"{plan.source.uri}: the ledger accounts for {counted} of {_pixels(plan)} pixels; run again with --resume"
-            )
+            found = f"the ledger accounts for {counted} of {_pixels(plan)} pixels"
+            raise SegworkersError(f"{plan.source.uri}: {found}; run again with --resume")
 
 
 def _model_resources(spec: JobSpec, engine: Engine) -> Resources:

@@ -29,7 +29,11 @@ class Box:
     """Last voxel, exclusive; greater than `start` in every axis."""
 
     def __post_init__(self) -> None:
-        if len(self.start) != 3 or len(self.stop) != 3 or any(a >= b for a, b in zip(self.start, self.stop, strict=True)):
+        if (
+            len(self.start) != 3
+            or len(self.stop) != 3
+            or any(a >= b for a, b in zip(self.start, self.stop, strict=True))
+        ):
             raise ValueError(f"a box needs start < stop in z, y and x, got start={self.start} stop={self.stop}")
 
     @classmethod
@@ -87,7 +91,5 @@ class Box:
 
     def within(self, origin: Sequence[int]) -> tuple[slice, slice, slice]:
         """Slices that cut this box out of an array whose voxel (0, 0, 0) lies at `origin` (z, y, x)."""
-        z, y, x = (
-            slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True)
-        )
+        z, y, x = (slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True))
         return (z, y, x)

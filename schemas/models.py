@@ -45,7 +45,9 @@ class ModelManifest:
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.window) or any(n < 1 for n in self.batch):
-            raise ValueError(f"{self.name}: window and batch must be at least 1 in z, y, x, got {self.window}, {self.batch}")
+            raise ValueError(
+                f"{self.name}: window and batch must be at least 1 in z, y, x, got {self.window}, {self.batch}"
+            )
         if any(o < 0 or 2 * o > w for o, w in zip(self.overlap, self.window, strict=True)):
             raise ValueError(
                 f"{self.name}: overlap must lie between 0 and half the window in z, y and x, "

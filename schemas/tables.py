@@ -1,8 +1,11 @@
 """Arrow schemas of the tables that a run publishes: columns, types, units, meaning, version.
 
-A column is declared once, here; `docs/tables.md` is tested against it. Every field's metadata carries `description` and,
-where the values have one, `unit`; every table's metadata carries `segworkers.schema_version`.
+A column is declared once, here; `docs/tables.md` is tested against it. Every field's metadata carries `description`
+and, where the values have one, `unit`; every table's metadata carries `segworkers.schema_version`.
 """
+# pyarrow ships no type stubs.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 
 from __future__ import annotations
 
@@ -48,11 +51,18 @@ INSTANCES = _schema(
         _field("instance_id", pa.string(), "identity: a hash of source, label and mask; 32 hexadecimal digits"),
         *_SOURCE,
         _field("label", pa.string(), "class name"),
-        _field("score", pa.float64(), "model's score in 0..1: maximum over linked views, mean for dense models", nullable=True),
+        _field(
+            "score",
+            pa.float64(),
+            "model's score in 0..1: maximum over linked views, mean for dense models",
+            nullable=True,
+        ),
         _field("pixel_count", pa.int64(), "pixels of the mask", "pixel"),
         *_PIXEL_BOX,
         *(
-            _field(f"centroid_{axis}_px", pa.float64(), f"mean {axis} of the pixel centres; pixel 0 covers 0..1", "pixel")
+            _field(
+                f"centroid_{axis}_px", pa.float64(), f"mean {axis} of the pixel centres; pixel 0 covers 0..1", "pixel"
+            )
             for axis in ("z", "y", "x")
         ),
         _field("touches_border", pa.bool_(), "whether the mask reaches the edge of the source"),
@@ -60,18 +70,51 @@ INSTANCES = _schema(
         _field("n_parts", pa.int32(), "windows' cells that the mask lies in"),
         _field("n_views", pa.int32(), "windows whose detections were linked into this object"),
         _field("assembled", pa.bool_(), "whether the mask was put together from more than one cell"),
-        _field("min_link_overlap", pa.float64(), "smallest overlap (IoU) among the links that hold it together", nullable=True),
+        _field(
+            "min_link_overlap",
+            pa.float64(),
+            "smallest overlap (IoU) among the links that hold it together",
+            nullable=True,
+        ),
         _field("mask_value", pa.int64(), "pixel value of the object in the stitched mask of its source; 1 and up"),
-        _field("mask_rle", pa.string(), "mask in its pixel box as COCO compressed RLE (height = depth × height, column-major)"),
-        _field("geometry", pa.binary(), "polygon along pixel edges, OGC:CRS84, as WKB; null without a georeference", "degree", nullable=True),
-        _field("bbox", _BBOX, "bounds of `geometry`; xmin > xmax where it crosses the antimeridian", "degree", nullable=True),
-        _field("polygon_px", pa.binary(), "polygon along pixel edges in pixel corners (x, y), as WKB; only without a georeference", "pixel", nullable=True),
+        _field(
+            "mask_rle",
+            pa.string(),
+            "mask in its pixel box as COCO compressed RLE (height = depth × height, column-major)",
+        ),
+        _field(
+            "geometry",
+            pa.binary(),
+            "polygon along pixel edges, OGC:CRS84, as WKB; null without a georeference",
+            "degree",
+            nullable=True,
+        ),
+        _field(
+            "bbox",
+            _BBOX,
+            "bounds of `geometry`; xmin > xmax where it crosses the antimeridian",
+            "degree",
+            nullable=True,
+        ),
+        _field(
+            "polygon_px",
+            pa.binary(),
+            "polygon along pixel edges in pixel corners (x, y), as WKB; only without a georeference",
+            "pixel",
+            nullable=True,
+        ),
         _field("centroid_lon", pa.float64(), "longitude of the centroid", "degree", nullable=True),
         _field("centroid_lat", pa.float64(), "latitude of the centroid", "degree", nullable=True),
         _field("area_m2", pa.float64(), "ground area on the ellipsoid", "square metre", nullable=True),
         _field("length_m", pa.float64(), "long side of the minimum-area rectangle", "metre", nullable=True),
         _field("width_m", pa.float64(), "short side of the minimum-area rectangle", "metre", nullable=True),
-        _field("angle_deg", pa.float64(), "direction of the long side, clockwise from north, 0 up to 180", "degree", nullable=True),
+        _field(
+            "angle_deg",
+            pa.float64(),
+            "direction of the long side, clockwise from north, 0 up to 180",
+            "degree",
+            nullable=True,
+        ),
         _field("length_px", pa.float64(), "long side of the minimum-area rectangle", "pixel", nullable=True),
         _field("width_px", pa.float64(), "short side of the minimum-area rectangle", "pixel", nullable=True),
     ],
@@ -103,21 +146,39 @@ IMAGES = _schema(
         _field("is_lower_bound", pa.bool_(), "whether counts and areas may be too small because pixels failed"),
         _field("object_count", pa.int64(), "objects of all classes; null where unknown", nullable=True),
         _field("mean_score", pa.float64(), "mean score of the objects that have one", nullable=True),
-        _field("classes", _CLASS_COUNTS, "one entry for each class of the model, also for those never seen", nullable=True),
+        _field(
+            "classes", _CLASS_COUNTS, "one entry for each class of the model, also for those never seen", nullable=True
+        ),
         _field("pixels", pa.int64(), "all pixels of the source", "pixel", nullable=True),
-        _field("pixels_done", pa.int64(), "valid pixels in cells in which the model saw an object", "pixel", nullable=True),
+        _field(
+            "pixels_done", pa.int64(), "valid pixels in cells in which the model saw an object", "pixel", nullable=True
+        ),
         _field("pixels_empty", pa.int64(), "valid pixels in cells in which it saw none", "pixel", nullable=True),
         _field("pixels_nodata", pa.int64(), "pixels that the dataset mask calls invalid", "pixel", nullable=True),
-        _field("pixels_failed", pa.int64(), "pixels in cells that could not be read or segmented", "pixel", nullable=True),
-        _field("valid_area_m2", pa.float64(), "ground area of the done and empty pixels", "square metre", nullable=True),
+        _field(
+            "pixels_failed", pa.int64(), "pixels in cells that could not be read or segmented", "pixel", nullable=True
+        ),
+        _field(
+            "valid_area_m2", pa.float64(), "ground area of the done and empty pixels", "square metre", nullable=True
+        ),
         _field("objects_per_km2", pa.float64(), "objects divided by the valid area", "1/km²", nullable=True),
-        _field("capped_windows", pa.int64(), "windows in which the model reached its own limit of detections", nullable=True),
+        _field(
+            "capped_windows",
+            pa.int64(),
+            "windows in which the model reached its own limit of detections",
+            nullable=True,
+        ),
         _field("depth", pa.int64(), "planes", "pixel", nullable=True),
         _field("height", pa.int64(), "rows", "pixel", nullable=True),
         _field("width", pa.int64(), "columns", "pixel", nullable=True),
         _field("dtype", pa.string(), "NumPy type of the pixels", nullable=True),
         _field("bands", pa.list_(pa.string()), "band names", nullable=True),
-        _field("georeference", pa.string(), "`affine`, `gcps`, `rpcs` or `none`; only `affine` with a CRS is measured", nullable=True),
+        _field(
+            "georeference",
+            pa.string(),
+            "`affine`, `gcps`, `rpcs` or `none`; only `affine` with a CRS is measured",
+            nullable=True,
+        ),
         _field("crs", pa.string(), "coordinate reference system as WKT", nullable=True),
         _field("model", pa.string(), "model name"),
         _field("model_digest", pa.string(), "hash of the model's code, weights and options"),

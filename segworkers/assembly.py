@@ -73,9 +73,7 @@ def _chosen(
     return np.where(has_owner, is_owner, first)
 
 
-def _depth(
-    fragments: RunTable, count: int, window: NDArray[np.int64], lattice: Lattice
-) -> NDArray[np.int64]:
+def _depth(fragments: RunTable, count: int, window: NDArray[np.int64], lattice: Lattice) -> NDArray[np.int64]:
     """(count,) twice the distance from a fragment's middle to the nearest internal border of its window."""
     boxes = bounding_boxes(fragments, count)
     middle = boxes[:, :3] + boxes[:, 3:]

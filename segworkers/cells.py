@@ -23,7 +23,7 @@ from segworkers.tiling import WorkTile
 
 @lru_cache(32)
 def ground_areas(grid: PixelGrid) -> GroundAreas | None:
-    """What a pixel measures on the ground, None where that cannot be known; kept, because CRS set-up costs milliseconds."""
+    """What a pixel measures on the ground, None where that cannot be known; kept, because making it costs time."""
     frame = ground_frame(grid)
     return GroundAreas.of(frame) if isinstance(frame, GroundFrame) else None
 

@@ -38,7 +38,7 @@ def commit_shard(store: Store, name: str, data: bytes) -> Receipt:
 
 
 def commit_receipts(store: Store, receipts: Sequence[Receipt]) -> None:
-    """Write the ledger's file for some finished tiles; what was found in the store is there already or written again."""
+    """Write the ledger's file for some finished tiles; equal tiles give an equal name, so repeats do no harm."""
     if receipts:
         names = "\n".join(sorted(receipt.shard for receipt in receipts))
         key = hashlib.blake2b(names.encode(), digest_size=10).hexdigest()
@@ -51,10 +51,8 @@ def commit_failure(
     """Commit a tile that could not be processed at all: a failure is a result too, so every run ends."""
     lattice = plan.tiles.lattice
     nothing = nothing_found(manifest.kind)
-    failed: Mapping[Zyx, InputError] = {index: error for index in lattice.indices(tile.start, tile.stop)}
-    none_valid = PixelBlock(
-        np.zeros((1, *tile.read.shape), np.uint8), np.zeros(tile.read.shape, bool), tile.read
-    )
+    failed: Mapping[Zyx, InputError] = dict.fromkeys(lattice.indices(tile.start, tile.stop), error)
+    none_valid = PixelBlock(np.zeros((1, *tile.read.shape), np.uint8), np.zeros(tile.read.shape, bool), tile.read)
     counts, boxes = count_cells(plan, tile, none_valid, frozenset(), frozenset(failed))
     receipt = Receipt(
         source_id=plan.source.source_id,

@@ -1,5 +1,8 @@
 """Connected groups of anything, from pairs: union-find whose answer does not depend on the order of the pairs."""
 
+# scipy ships no type stubs for its graph routines.
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from typing import cast

@@ -158,16 +158,18 @@ def _finish(
 
 
 def _components(classes: NDArray[np.unsignedinteger[Any]], connectivity: int) -> NDArray[np.int32]:
-    if classes.shape[0] == 1:
-        flat = 4 if connectivity in (4, 6) else 8
-        return np.asarray(cc3d.connected_components(classes[0], connectivity=flat, out_dtype=np.uint32))[None].view(np.int32)
-    solid = {4: 6, 8: 26}.get(connectivity, connectivity)
-    return np.asarray(cc3d.connected_components(classes, connectivity=solid, out_dtype=np.uint32)).view(np.int32)
+    """Labels (z, y, x) of the components, 0 = background; planes know 4 and 8 neighbours, solids 6, 18 and 26."""
+    plane = classes.shape[0] == 1
+    neighbours: Any = {6: 4, 18: 8, 26: 8} if plane else {4: 6, 8: 26}
+    labels = cc3d.connected_components(
+        classes[0] if plane else classes,
+        connectivity=neighbours.get(connectivity, connectivity),
+        out_dtype=np.uint32,
+    )
+    return np.asarray(labels).reshape(classes.shape).view(np.int32)
 
 
-def _score_sums(
-    labels: NDArray[np.int32], probability: NDArray[np.float32] | None, count: int
-) -> NDArray[np.int64]:
+def _score_sums(labels: NDArray[np.int32], probability: NDArray[np.float32] | None, count: int) -> NDArray[np.int64]:
     if probability is None:
         return np.full(count, -1, np.int64)
     units = np.rint(probability.astype(np.float64) * PROBABILITY_UNIT)

@@ -128,9 +128,10 @@ def encode_instances(
 
 def views_of(answers: Mapping[Zyx, WindowMasks], valid: NDArray[np.bool_], origin: Zyx, lattice: Lattice) -> Views:
     """Step 1: all masks of all windows as views, ranked as the model gave them; those without a valid pixel go."""
-    window, rank, label, score, boxes, real = [], [], [], [], [], []
+    window, rank = list[int](), list[int]()
+    label, score = list[NDArray[np.int64]](), list[NDArray[np.float64]]()
+    boxes, real, inner = list[tuple[int, ...]](), list[tuple[int, ...]](), list[tuple[bool, ...]]()
     bits: list[NDArray[np.bool_]] = []
-    inner: list[tuple[bool, ...]] = []
     for index, answer in answers.items():
         start = lattice.window_box(index).start
         seen = lattice.real_box(index)

@@ -1,7 +1,7 @@
 """The last step of the merge: whole objects of some tiles, gathered from the shards, measured, written as rows.
 
-A tile reports the objects that were finished inside it, and those put together from open parts whose first part it holds.
-Each object has exactly one such tile, so tasks over disjoint tiles report every object once.
+A tile reports the objects that were finished inside it, and those put together from open parts whose first part it
+holds. Each object has exactly one such tile, so tasks over disjoint tiles report every object once.
 """
 
 from __future__ import annotations

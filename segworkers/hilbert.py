@@ -22,8 +22,9 @@ def hilbert_distances(xy: NDArray[np.float64], extent: float) -> NDArray[np.int6
         right, upper = (x & side) > 0, (y & side) > 0
         distance += side * side * ((3 * right) ^ upper)
         flip = ~upper & right
-        x, y = np.where(flip, side - 1 - (x & (side - 1)), x & (side - 1)), np.where(
-            flip, side - 1 - (y & (side - 1)), y & (side - 1)
+        x, y = (
+            np.where(flip, side - 1 - (x & (side - 1)), x & (side - 1)),
+            np.where(flip, side - 1 - (y & (side - 1)), y & (side - 1)),
         )
         x, y = np.where(upper, x, y), np.where(upper, y, x)
         side >>= 1

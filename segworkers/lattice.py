@@ -6,9 +6,9 @@
     cell 0     |<------------------->|
     cell 1                           |<----------------- … to the image's edge where it is the last
 
-Laws: the lattice is anchored at pixel (0, 0, 0) and depends on nothing but window, overlap and extent; windows are never
-shifted inward; cells partition the image; a pixel lies at least overlap // 2 away from every internal border of the
-window whose cell it is in.
+Laws: the lattice is anchored at pixel (0, 0, 0) and depends on nothing but window, overlap and extent; windows are
+never shifted inward; cells partition the image; a pixel lies at least overlap // 2 away from every internal border of
+the window whose cell it is in.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ class Lattice:
 
     def internal_borders(self, index: Zyx) -> tuple[tuple[bool, bool], ...]:
         """For each axis, whether the window's near and far borders lie inside the image: objects may be cut there."""
-        return tuple(
-            (i > 0, i < n - 1) for i, n in zip(index, self.shape, strict=True)
-        )
+        return tuple((i > 0, i < n - 1) for i, n in zip(index, self.shape, strict=True))
 
     def flat(self, index: Zyx) -> int:
         """Position of a window in lattice order (z, then y, then x)."""

@@ -140,7 +140,9 @@ class MergeWorker:
             others = [p for p, _ in later_neighbours(task.plan, position, 26) if p in task.shards]
             if others:
                 near = [views(p) for p in (position, *others)]
-                number = np.concatenate([task.first[p] + np.arange(len(v)) for p, (v, _) in zip((position, *others), near, strict=True)])
+                number = np.concatenate(
+                    [task.first[p] + np.arange(len(v)) for p, (v, _) in zip((position, *others), near, strict=True)]
+                )
                 found.append(_across(near, number, task.plan))
         return found
 
@@ -171,9 +173,7 @@ class MergeWorker:
         across = Pairs(joined["i"], joined["j"], joined["overlap"], joined["shared"])
         inside.append((across, joined["is_link"].astype(bool), joined["is_cover"].astype(bool)))
         window, rank, pixels, cut = (np.concatenate(column) for column in zip(*facts, strict=True))
-        linked, covering = (
-            _join_pairs([pairs.take(flags[which]) for pairs, *flags in inside]) for which in (0, 1)
-        )
+        linked, covering = (_join_pairs([pairs.take(flags[which]) for pairs, *flags in inside]) for which in (0, 1))
         groups = group_views(ViewFacts(window, rank, pixels, cut), linked, covering)
         return groups.group, groups.min_overlap
 
@@ -222,7 +222,9 @@ def _join_pairs(batches: list[Pairs]) -> Pairs:
     return Pairs(*(np.concatenate([getattr(b, name) for b in batches]) for name in ("i", "j", "overlap", "shared")))
 
 
-def _group_columns(group: NDArray[np.int64], overlap: NDArray[np.float64], task: ResolveTask) -> dict[str, NDArray[Any]]:
+def _group_columns(
+    group: NDArray[np.int64], overlap: NDArray[np.float64], task: ResolveTask
+) -> dict[str, NDArray[Any]]:
     """One row for each open part that is kept, sorted by the tile that reports its object: that of its first part."""
     start = np.cumsum([0, *task.counts])
     number = np.flatnonzero(group >= 0)

@@ -73,7 +73,7 @@ def join_objects(batches: Sequence[Objects]) -> Objects:
 
 
 def seen_whole(masks: RunTable, count: int, lattice: Lattice) -> NDArray[np.bool_]:
-    """(count,) whether some window of the lattice holds the mask without touching a border that lies inside the image."""
+    """(count,) whether some window of the lattice holds the mask clear of the borders that lie inside the image."""
     boxes = bounding_boxes(masks, count)
     whole = np.ones(count, bool)
     for axis in range(3):

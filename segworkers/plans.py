@@ -1,4 +1,4 @@
-"""What a worker needs to know about one source, and the chunks of work that are sent to it. Small, picklable, no pixels."""
+"""What a worker needs to know about one source, and the chunks of work that are sent to it: small, without pixels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Rows of the `instances` table: whole objects, measured on the source's own grid and filtered.
 
-Rows carry one column more than the table, `order`, their position along a Hilbert curve over the source; `mask_value` is
-numbered when all rows of a source are sorted.
+Rows carry one column more than the table, `order`, their position along a Hilbert curve over the source; `mask_value`
+is numbered when all rows of a source are sorted.
 """
 # pyarrow and shapely are partly untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -186,7 +187,7 @@ def _columns(
             "n_views": objects.n_views,
             "assembled": objects.assembled,
             "min_link_overlap": objects.min_overlap,
-            "mask_rle": [text[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)],
+            "mask_rle": [text[a:b] for a, b in pairwise(ends.tolist())],
             "length_px": measured.length_px,
             "width_px": measured.width_px,
             "order": hilbert_distances(centroid[:, [2, 1]], float(max(plan.source.grid.shape[1:]))),
@@ -229,8 +230,9 @@ def _first_of_each(names: Sequence[str], score: NDArray[np.float64]) -> NDArray[
     if len(set(names)) < len(names):
         seen: set[str] = set()
         for k in np.argsort(-np.nan_to_num(score), kind="stable"):
-            keep[k] = names[k] not in seen
-            seen.add(names[k])
+            name = names[int(k)]
+            keep[k] = name not in seen
+            seen.add(name)
     return keep
 
 
@@ -238,10 +240,10 @@ def _identities(source_id: str, labels: NDArray[Any], runs: Runs, offsets: NDArr
     """Hash of source, label and canonical mask of each object."""
     if not len(labels):
         return []
-    data = memoryview(np.ascontiguousarray(runs, "<i4")).cast("B")
+    data = memoryview(np.ascontiguousarray(runs, "<i4").tobytes())
     begun = {label: hashlib.blake2b(f"{source_id}/{label}\0".encode(), digest_size=16) for label in set(labels)}
     names: list[str] = []
-    for label, a, b in zip(labels, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+    for label, (a, b) in zip(labels, pairwise(offsets.tolist()), strict=True):
         state = begun[label].copy()
         state.update(data[16 * a : 16 * b])
         names.append(state.hexdigest())

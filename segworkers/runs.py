@@ -1,8 +1,8 @@
 """Many masks at once, as runs: cut out of label images, split at cell borders, compared with each other.
 
 A batch of masks is a `RunTable`: one row of `runs` for each vertical run of pixels and `owner`, the mask it belongs to.
-Runs are (z, x, y_start, y_stop), half-open, because COCO's run lengths are column-major too. The single-mask algebra is in
-`schemas.masks`.
+Runs are (z, x, y_start, y_stop), half-open, because COCO's run lengths are column-major too. The algebra of single
+masks is in `schemas.masks`.
 """
 # numba has no type stubs: what its decorator returns is unknown to the type checker.
 # pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
@@ -170,7 +170,9 @@ def shared_pixels(
     return i[first], j[first], np.add.reduceat(count, first)
 
 
-def pixels_in_boxes(table: RunTable, masks: NDArray[np.int64], boxes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+def pixels_in_boxes(
+    table: RunTable, masks: NDArray[np.int64], boxes: NDArray[np.int64], total: int
+) -> NDArray[np.int64]:
     """(k,) pixels of mask masks[k] inside boxes[k] (z0, y0, x0, z1, y1, x1); the table must be sorted by owner."""
     return _pixels_in_boxes(table.runs, table.offsets(total), masks, boxes)
 
@@ -184,7 +186,7 @@ def _column_runs(columns: Any) -> Any:  # pragma: no cover - compiled
             previous = 0
             for y in range(height):
                 value = columns[z, x, y]
-                if value != previous and value != 0:
+                if value not in (previous, 0):
                     count += 1
                 previous = value
     runs = np.empty((count, 4), np.int32)

@@ -35,7 +35,7 @@ from segworkers.receipts import Receipt
 from segworkers.runs import RunTable
 from segworkers.views import Pairs, Views
 
-Sections = dict[str, pa.Table]
+Sections = dict[str, Any]
 
 
 def pack(sections: Sections, receipt: Receipt) -> bytes:

@@ -1,7 +1,7 @@
 """Stitched masks: the objects of one source as a raster whose values lead back to the table's rows.
 
-The raster is painted strip by strip from the published rows, so memory does not grow with the image. Where masks overlap
-the higher score is on top, then the smaller `mask_value`.
+The raster is painted strip by strip from the published rows, so memory does not grow with the image. Where masks
+overlap the higher score is on top, then the smaller `mask_value`.
 """
 # pyarrow, numba and duckdb are partly untyped.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -137,7 +137,7 @@ class LocalStore:
         return self._root / name
 
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch(self) -> Generator[Path]:
         """See Store: on the run folder's own disk, so that finished files are linked, not copied."""
         parent = self._root / ".scratch"
         parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,8 @@ class ObjectStore:
         import obstore.store
 
         options = {"allow_http": True} if os.environ.get("AWS_ALLOW_HTTP") else {}
-        return obstore.store.from_url(self._url, client_options=options)  # pyright: ignore[reportArgumentType]
+        make: Any = obstore.store.from_url
+        return make(self._url, client_options=options)
 
     def create(self, name: str, data: bytes) -> bool:
         """See Store: a conditional put."""
@@ -243,7 +244,7 @@ class ObjectStore:
         return path
 
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch(self) -> Generator[Path]:
         """See Store."""
         with TemporaryDirectory(prefix="segworkers-") as folder:
             yield Path(folder)

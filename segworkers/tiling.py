@@ -78,9 +78,7 @@ def group_for(lattice: Lattice, batch: Zyx, target_pixels: int) -> Zyx:
     group = list(batch)
     limit = lattice.shape
     while True:
-        grown = [
-            (group[axis] * lattice.stride[axis], axis) for axis in range(3) if group[axis] < limit[axis]
-        ]
+        grown = [(group[axis] * lattice.stride[axis], axis) for axis in range(3) if group[axis] < limit[axis]]
         for _, axis in sorted(grown):
             candidate = [g + (batch[a] if a == axis else 0) for a, g in enumerate(group)]
             if prod(min(c, n) * s for c, n, s in zip(candidate, limit, lattice.stride, strict=True)) <= target_pixels:

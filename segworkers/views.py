@@ -52,9 +52,7 @@ class Views:
         name = np.full(len(self), -1, np.int64)
         name[rows] = np.arange(len(rows))
         masks = self.masks.renumber(name).canonical()
-        columns = (self.window, self.rank, self.label, self.score, self.cut)
-        window, rank, label, score, cut = (column[rows] for column in columns)
-        return Views(window, rank, label, score, cut, masks)
+        return Views(self.window[rows], self.rank[rows], self.label[rows], self.score[rows], self.cut[rows], masks)
 
 
 def join_views(batches: Sequence[Views]) -> Views:
@@ -92,13 +90,11 @@ class Pairs:
 def without_duplicates(views: Views) -> Views:
     """Step 0, within each window: of views with one label and IoU above `DUPLICATE_IOU` the best stays.
 
-    Best: higher score, then more pixels, then the model's own order. Greedy in that order, as non-maximum suppression is.
+    Best: higher score, then more pixels, then the model's own order; greedy, as non-maximum suppression is.
     """
     n = len(views)
-    # Views of other windows must not meet here: compare under one family for each (window, label).
     pixels = views.masks.pixel_counts(n)
-    spread = views.masks.take(np.ones(len(views.masks), bool))
-    i, j, shared = shared_pixels(spread, np.arange(n))
+    i, j, shared = shared_pixels(views.masks, np.arange(n))
     same = (views.window[i] == views.window[j]) & (views.label[i] == views.label[j])
     same &= shared > DUPLICATE_IOU * (pixels[i] + pixels[j] - shared)
     if not same.any():

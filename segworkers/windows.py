@@ -37,7 +37,7 @@ def batches(tile: WorkTile, lattice: Lattice, batch: Zyx) -> Iterator[Batch]:
     for group in lattice.indices(first, last):
         start = zyx([g * b for g, b in zip(group, batch, strict=True)])
         stop = zyx([a + b for a, b in zip(start, batch, strict=True)])
-        indices, slots = [], []
+        indices, slots = list[Zyx](), list[int]()
         for slot, index in enumerate(lattice.indices(start, stop)):
             if all(i < n for i, n in zip(index, tile.stop, strict=True)):
                 indices.append(index)
@@ -51,8 +51,8 @@ def cut_windows(
     """The windows of a batch and where their pixels are real.
 
     pixels: (channels, z, y, x) with voxel (0, 0, 0) at `origin`, covering the windows' part of the image; valid:
-    (z, y, x). Returns (size, channels, z, y, x) and (size, z, y, x). Pixels past the image's edge mirror the window's own
-    pixels; invalid ones and empty slots are 0.
+    (z, y, x). Returns (size, channels, z, y, x) and (size, z, y, x). Pixels past the image's edge mirror the window's
+    own pixels; invalid ones and empty slots are 0.
     """
     windows = np.zeros((batch.size, pixels.shape[0], *lattice.window), pixels.dtype)
     real = np.zeros((batch.size, *lattice.window), bool)

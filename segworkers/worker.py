@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.boxes import Zyx
-from schemas.errors import InputError, TileError
+from schemas.errors import InputError, StoreError, TileError, one_line
 from schemas.models import ModelManifest
 from segworkers.cells import count_cells
-from segworkers.commits import commit_receipts, commit_shard, open_sections, reason_of
+from segworkers.commits import commit_failure, commit_receipts, commit_shard, open_sections, reason_of
 from segworkers.encoding import EncodedTile, encode_dense, encode_instances
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.readers.base import PixelBlock, Reader
@@ -61,7 +61,7 @@ class _Work:
 
 
 class TileWorker:
-    """Turns chunks into shards and receipts. Safe to call from two threads: predictions take turns, the rest overlaps."""
+    """Turns chunks into shards and receipts. Safe to call from two threads: predictions take turns, the rest is free."""
 
     def __init__(self, reader: Reader, segmenter: Segmenter, store: Store, manifest: ModelManifest) -> None:
         self._reader = reader
@@ -82,7 +82,7 @@ class TileWorker:
                 self._predict(item)
                 if encoding is not None:  # at most one tile waits: memory stays bounded
                     receipts.append(encoding.result())
-                encoding = encoders.submit(self._encode, item)
+                encoding = encoders.submit(self._encode_or_fail, item)
             if encoding is not None:
                 receipts.append(encoding.result())
         commit_receipts(self._store, receipts)
@@ -189,6 +189,17 @@ class TileWorker:
             else:
                 work.masks[index] = answer[slot]
 
+    def _encode_or_fail(self, work: _Work) -> Receipt:
+        """A tile that cannot be encoded fails alone, not with its whole chunk."""
+        try:
+            return self._encode(work)
+        except StoreError:
+            raise
+        except Exception as error:
+            _log.exception("%s, tile %s", work.plan.source.uri, work.tile.name)
+            failure = TileError("worker_error", one_line(error), "Report this with the log; --resume tries again.")
+            return commit_failure(self._store, work.plan, work.tile, self._manifest, failure)
+
     def _encode(self, work: _Work) -> Receipt:
         began = time.perf_counter()
         encoded, sections = self._encoded(work)
@@ -241,5 +252,6 @@ def _as_tile_error(error: Exception, manifest: ModelManifest, index: Zyx) -> Inp
     where = f"model {manifest.name}, window {'-'.join(map(str, index))}"
     if isinstance(error, InputError):
         return TileError(error.reason, f"{where}: {error.message}", error.hint)
-    text = f"{where}: {type(error).__name__}: {error}"
-    return TileError("model_error", text[:500], "Run the model on this window alone to see the full traceback.")
+    return TileError(
+        "model_error", f"{where}: {one_line(error)}", "Run the model on this window alone to see the full traceback."
+    )

@@ -20,7 +20,9 @@ from segworkers.segmenters.base import DenseMaps, WindowMasks
 class ArrayReader:
     """One source, held in memory. `broken` boxes cannot be read."""
 
-    def __init__(self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None, broken: Sequence[Box] = ()) -> None:
+    def __init__(
+        self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None, broken: Sequence[Box] = ()
+    ) -> None:
         self.pixels = pixels if pixels.ndim == 4 else pixels[None]
         self.valid = np.ones(self.pixels.shape[1:], bool) if valid is None else valid
         self.broken = tuple(broken)
@@ -52,7 +54,13 @@ class TruthClasses:
     ) -> None:
         names = tuple(f"class_{i + 1}" for i in range(classes))
         self.manifest = ModelManifest(
-            name="truth", kind="dense", window=window, overlap=overlap, classes=names, connectivity=connectivity, batch=batch
+            name="truth",
+            kind="dense",
+            window=window,
+            overlap=overlap,
+            classes=names,
+            connectivity=connectivity,
+            batch=batch,
         )
 
     def predict(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> DenseMaps:

