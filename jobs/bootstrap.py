@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobs.catalog import Skipped
+from schemas.errors import InputError
 from schemas.models import ModelManifest
 from schemas.sources import Source
 from segworkers.statistics import Statistics
@@ -116,12 +118,15 @@ class StatisticsWorker:
     reader: Reader
     max_side: int
 
-    def __call__(self, item: tuple[Source, tuple[int, ...]]) -> Statistics:
-        """Taken once per image, from its reduced form."""
+    def __call__(self, item: tuple[Source, tuple[int, ...]]) -> Statistics | Skipped:
+        """Taken once per image, from its reduced form; an image that cannot be read is skipped."""
         from segworkers.statistics import image_statistics
 
         source, bands = item
-        return image_statistics(self.reader.thumbnail(source, bands, self.max_side))
+        try:
+            return image_statistics(self.reader.thumbnail(source, bands, self.max_side))
+        except InputError as error:
+            return Skipped(source.uri, error.reason, error.message, error.hint)
 
 
 @dataclass(frozen=True, slots=True)

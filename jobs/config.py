@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -32,7 +32,7 @@ class _Part(BaseModel):
 
 
 class ModelSpec(_Part):
-    """Which model, and what it is told. The plain string form `model: threshold` means `model: {reference: threshold}`."""
+    """Which model, and what it is told. `model: threshold` means `model: {reference: threshold}`."""
 
     reference: Annotated[str, Field(min_length=1)]
     """A built-in model's name, `python:path/to/file.py:ClassName` or `python:package.module:ClassName`."""
@@ -47,7 +47,7 @@ class ModelSpec(_Part):
     overlap: Extent | None = None
     """Overlap of neighbouring windows in pixels, in the form of `window`; null: what the model declares."""
     object_size: Annotated[float, Field(gt=0)] | None = None
-    """Length in pixels of the larger objects, to be warned where the overlap is smaller; null: what the model declares."""
+    """Length in pixels of the larger objects, to be warned of a smaller overlap; null: what the model declares."""
     resolution: Annotated[float, Field(gt=0)] | None = None
     """Metres per pixel that the model works at; null: what the model declares."""
 
@@ -124,7 +124,7 @@ class EngineSpec(_Part):
     workers: Annotated[int, Field(ge=1)] | None = None
     """Worker processes at most; null: as many as there is room for."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
-    """GPUs that one worker reserves, a fraction lets several share one; null: 1 where the model runs on CUDA, else 0."""
+    """GPUs that one worker reserves, a fraction lets several share one; null: 1 for a model on CUDA, else 0."""
     threads: Annotated[int, Field(ge=1)] = 1
     """CPU threads that one worker computes with."""
     chunk_tiles: Annotated[int, Field(ge=1)] | None = None
@@ -211,16 +211,16 @@ def absolute_paths(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
     look like a path and name an existing file below `base`.
     """
     spec = dict(raw)
-    if isinstance(spec.get("inputs"), list):
-        spec["inputs"] = [_absolute(value, base) for value in spec["inputs"]]
-    output = spec.get("output")
-    if isinstance(output, Mapping) and output.get("path"):
-        spec["output"] = {**output, "path": _absolute(output["path"], base)}
-    model = spec.get("model")
+    inputs, output, model = spec.get("inputs"), spec.get("output"), spec.get("model")
+    if isinstance(inputs, list):
+        spec["inputs"] = [_absolute(value, base) for value in cast("list[Any]", inputs)]
+    if isinstance(output, Mapping):
+        section = cast("Mapping[str, Any]", output)
+        spec["output"] = {**section, "path": _absolute(section["path"], base)} if "path" in section else section
     if isinstance(model, str):
         spec["model"] = _absolute_reference(model, base)
     elif isinstance(model, Mapping):
-        spec["model"] = _absolute_model(dict(model), base)
+        spec["model"] = _absolute_model(dict(cast("Mapping[str, Any]", model)), base)
     return spec
 
 
@@ -229,7 +229,8 @@ def _absolute_model(model: dict[str, Any], base: Path) -> dict[str, Any]:
         model["reference"] = _absolute_reference(model["reference"], base)
     options = model.get("options")
     if isinstance(options, Mapping):
-        model["options"] = {key: _absolute_option(value, base) for key, value in options.items()}
+        named = cast("Mapping[str, Any]", options)
+        model["options"] = {key: _absolute_option(value, base) for key, value in named.items()}
     return model
 
 

@@ -1,7 +1,7 @@
 """Events: what a run tells whoever watches it, and two ways to show it.
 
-`RichProgress` draws a bar on a terminal; `PlainProgress` writes one line every few seconds, for log files. Both write to
-stderr: stdout is for results.
+`RichProgress` draws a bar on a terminal; `PlainProgress` writes one line every few seconds, for log files. Both write
+to stderr: stdout is for results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Events(Protocol):
         ...
 
     def planned(self, *, sources: int, tiles: int, pixels: int, resumed_tiles: int, resumed_pixels: int) -> None:
-        """How much there is in all, and how much of it an earlier run has finished; a later call replaces the figures."""
+        """How much there is in all, and how much of that an earlier run has finished; a later call replaces it."""
         ...
 
     def tile_done(self, *, pixels: int, objects: int, failed: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -29,9 +29,11 @@ class _UniqueKeys(yaml.SafeLoader):
     """SafeLoader that refuses a key written twice, where YAML libraries silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+        seen: set[object] = set()
+        for key_node, _ in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = cast("object", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is written twice", key_node.start_mark
@@ -76,7 +78,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {type(value).__name__}"
         raise SpecError(f"{path}: expected a mapping with inputs, model and output, found {found}")
-    return value
+    return cast("dict[str, Any]", value)
 
 
 def parse_override(text: str) -> Override:
@@ -92,16 +94,18 @@ def parse_override(text: str) -> Override:
 
 
 def _assign(raw: dict[str, Any], where: tuple[str, ...], value: Any) -> None:
-    node = raw
+    node: dict[str, Any] = raw
     for depth, key in enumerate(where[:-1]):
-        child = node.get(key)
+        child: object = node.get(key)
         if child is None:
             child = {}
         elif depth == 0 and key == "model" and isinstance(child, str):
             child = {"reference": child}
         if not isinstance(child, Mapping):
             raise SpecError(f"--set {'.'.join(where)}: {'.'.join(where[: depth + 1])} is a plain value and has no keys")
-        node[key] = node = dict(child)
+        copy = dict(cast("Mapping[str, Any]", child))
+        node[key] = copy
+        node = copy
     node[where[-1]] = value
 
 

@@ -93,8 +93,8 @@ def draw(
 ) -> None:
     """Write `first + i` into `owner` (height, width) where mask i lies, later masks over earlier ones.
 
-    runs, offsets: m masks as of `schemas.masks`; boxes: (m, 6). A mask too small to be met by any picture pixel gets the
-    one at the middle of its box.
+    runs, offsets: m masks as of `schemas.masks`; boxes: (m, 6). A mask too small to be met by any picture pixel gets
+    the one at the middle of its box.
     """
     index = np.repeat(np.arange(len(boxes)), np.diff(offsets))
     column, column_stop = frame.columns_from(runs[:, 1]), frame.columns_from(runs[:, 1] + 1)

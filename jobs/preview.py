@@ -102,7 +102,7 @@ def find_source(results: Results, name: str | None) -> str:
 
 
 def parse_box(text: str, shape: tuple[int, int, int]) -> Box:
-    """ "y0,x0,y1,x1" as a box of the source, cut at its edges. Raises SpecError."""
+    """Four numbers y0,x0,y1,x1 as a box of the source, cut at its edges. Raises SpecError."""
     try:
         y0, x0, y1, x1 = (int(part) for part in text.split(","))
         asked = Box((0, y0, x0), (shape[0], y1, x1))

@@ -23,6 +23,7 @@ from jobs.results import Results, select
 from schemas.errors import SpecError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 Format = Literal["table", "csv", "json", "parquet"]
@@ -32,6 +33,7 @@ SCREEN_ROWS = 200
 CELL_WIDTH = 60
 """Characters of a cell that the `table` format shows."""
 _BATCH_ROWS = 20_000
+_NO_LIMIT = 1_000_000
 
 
 def run_query(results: Results, query: str, *, format: Format | None, limit: int | None, output: Path | None) -> None:
@@ -139,25 +141,32 @@ def write_table(reader: pa.RecordBatchReader, stream: TextIO, shown: int | None)
 
     table, more = _text_table(reader, shown)
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = max(console.measure(table).maximum, 1)
+    fit_width(console, table)
     console.print(table)
     if more:
         print(f"more than {shown} rows: add --limit N, or --format csv for all", file=sys.stderr)
 
 
+def fit_width(console: Console, table: Table) -> None:
+    """Let rows run on where the table needs more than the screen's width, or where there is no screen.
+
+    Otherwise rich would leave out columns and shorten cells without a word.
+    """
+    unbounded = console.options.update(width=_NO_LIMIT)
+    needed = console.measure(table, options=unbounded)
+    if needed.minimum > console.width or not console.is_terminal:
+        console.width = max(needed.maximum, 1)
+
+
 def _text_table(reader: pa.RecordBatchReader, shown: int | None) -> tuple[Table, bool]:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for field in reader.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(
-            Text(field.name), justify="right" if number else "left", no_wrap=Console().is_terminal is False
-        )
+        table.add_column(Text(field.name), justify="right" if number else "left")
     for count, row in enumerate(_rows(reader)):
         if count == shown:
             return table, True

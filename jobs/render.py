@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Sized
 from typing import TYPE_CHECKING, TextIO
 
 from jobs.events import clock_time
@@ -62,26 +61,18 @@ def print_plan(report: PlanReport, stream: TextIO) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from jobs.query import fit_width
+
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("source", overflow="fold")
     for name in ("rows x columns", "bands", "type", "tiles", "windows", "read"):
         table.add_column(name, justify="right", no_wrap=True)
     for source in report.sources:
-        bands: object = source.bands
         size = f"{source.height:,} x {source.width:,}"
-        count = str(len(bands)) if isinstance(bands, Sized) else str(bands)
-        figures = (
-            size,
-            count,
-            str(source.dtype),
-            f"{source.tiles:,}",
-            f"{source.windows:,}",
-            gigabytes(source.read_bytes),
-        )
-        table.add_row(Text(source.uri), *figures)
-    if not console.is_terminal:
-        console.width = max(console.measure(table).maximum, 1)
+        figures = (f"{source.tiles:,}", f"{source.windows:,}", gigabytes(source.read_bytes))
+        table.add_row(Text(source.uri), size, str(len(source.bands)), source.dtype, *figures)
+    fit_width(console, table)
     console.print(table)
     console.print("\n".join(plan_lines(report)), soft_wrap=True)
 
@@ -89,19 +80,16 @@ def print_plan(report: PlanReport, stream: TextIO) -> None:
 def plan_lines(report: PlanReport) -> list[str]:
     """Totals, warnings and skipped inputs."""
     model = report.model
-    window, overlap = (" x ".join(str(value) for value in extent) for extent in (model.window, model.overlap))
+    window, overlap = (", ".join(str(value) for value in extent) for extent in (model.window, model.overlap))
     work = f"{report.tiles:,} tiles, {report.windows:,} windows, {report.pixels / 1e6:,.1f} Mpx"
     totals = f"{len(report.sources):,} sources, {work}"
     lines = [
-        f"model {model.name} ({model.kind}): {', '.join(model.classes)}; windows {window}, overlap {overlap} (z x y x x)",
+        f"model {model.name} ({model.kind}): {', '.join(model.classes)}; windows {window}, overlap {overlap} (z, y, x)",
         f"{totals}, {gigabytes(report.read_bytes)} to read, {gigabytes(report.worker_memory_bytes)} memory per worker",
         *(f"warning: {warning}" for warning in report.warnings),
     ]
     lines += [f"warning: {source.uri}: {warning}" for source in report.sources for warning in source.warnings]
-    return lines + [
-        f"skipped: {skipped.uri}: {skipped.reason}: {skipped.message} {skipped.hint}".rstrip()
-        for skipped in report.skipped
-    ]
+    return [*lines, *(f"skipped: {skipped.message} {skipped.hint} ({skipped.reason})" for skipped in report.skipped)]
 
 
 def gigabytes(count: int) -> str:

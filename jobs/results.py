@@ -34,7 +34,8 @@ VIEWS = (*TABLES, "classes")
 _WKB = {"geometry": "st_setcrs(st_geomfromwkb({0}::BLOB), 'OGC:CRS84')", "polygon_px": "st_geomfromwkb({0}::BLOB)"}
 """Columns that are WKB in the files and GEOMETRY in the views, whatever metadata the first file happens to carry."""
 
-_CLASSES = "CREATE VIEW classes AS SELECT source_id, source_uri, status, is_lower_bound, unnest(classes, recursive := true) FROM images"
+_CLASSES = """CREATE VIEW classes AS SELECT source_id, source_uri, status, is_lower_bound,
+    unnest(classes, recursive := true) FROM images"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

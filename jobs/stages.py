@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from jobs import bootstrap, runfile
+from jobs.catalog import Skipped
 from jobs.config import JobSpec
 from jobs.engines.base import Engine, Resources
 from jobs.events import Events
@@ -79,7 +80,7 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
         events.warning(f"{each.uri}: {each.message} {each.hint}")
     engine = bootstrap.engine(spec.engine, planned.model)
     try:
-        plans = with_statistics(planned, spec, store, engine, failed)
+        plans = with_statistics(planned, spec, store, engine, failed, events)
         ledger = segment(plans, planned, spec, store, engine, events)
         light = _light_engine(plans, engine)
         events.stage("merge")
@@ -95,7 +96,7 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
 
 
 def with_statistics(
-    planned: Planned, spec: JobSpec, store: Store, engine: Engine, failed: list[Failed]
+    planned: Planned, spec: JobSpec, store: Store, engine: Engine, failed: list[Failed], events: Events
 ) -> list[SourcePlan]:
     """The plans with their images' statistics, taken once per image and kept, where the model wants them."""
     if not needs_statistics(planned.manifest.normalise):
@@ -118,11 +119,13 @@ def with_statistics(
     )
     for outcome in outcomes:
         plan = by_id[outcome.item[0].source_id]
-        if outcome.result is None:
-            failed.append(Failed(plan.source.uri, "unreadable", outcome.error or "", "Check the file.", "input"))
+        if isinstance(outcome.result, Statistics):
+            store.create(_statistics_name(plan), outcome.result.to_json().encode())
+            known[plan.source.source_id] = outcome.result
             continue
-        store.create(_statistics_name(plan), outcome.result.to_json().encode())
-        known[plan.source.source_id] = outcome.result
+        told = outcome.result or Skipped(plan.source.uri, "unreadable", outcome.error or "", "Check the file.")
+        failed.append(Failed(told.uri, told.reason, told.message, told.hint, "input"))
+        events.warning(f"{told.uri}: {told.message} {told.hint}")
     return [
         replace(plan, statistics=known[plan.source.source_id])
         for plan in planned.plans

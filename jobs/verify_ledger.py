@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 _KINDS = ("done", "empty", "nodata", "failed")
 _SUM = " + ".join(f"pixels_{kind}" for kind in _KINDS)
+_SUM_OF_IMAGE = " + ".join(f"i.pixels_{kind}" for kind in _KINDS)
 _LARGEST_GRID = 50_000_000
 
 _LEDGER_SQL = f"""
-SELECT i.source_uri, i.status, i.pixels, i.depth * i.height * i.width AS volume, i.{_SUM.replace(" + ", " + i.")} AS total,
-    t.tiles, t.pixels AS tile_pixels,
+SELECT i.source_uri, i.status, i.pixels, i.depth * i.height * i.width AS volume, {_SUM_OF_IMAGE} AS total, t.tiles,
+    t.pixels AS tile_pixels,
     {", ".join(f"i.pixels_{kind} AS image_{kind}, t.{kind} AS tiles_{kind}" for kind in _KINDS)}
 FROM images i LEFT JOIN (
-    SELECT source_id, count(*) AS tiles, sum(pixels) AS pixels, {", ".join(f"sum(pixels_{kind}) AS {kind}" for kind in _KINDS)}
+    SELECT source_id, count(*) AS tiles, sum(pixels) AS pixels,
+        {", ".join(f"sum(pixels_{kind}) AS {kind}" for kind in _KINDS)}
     FROM tiles GROUP BY source_id
 ) t USING (source_id) ORDER BY i.source_uri
 """
@@ -70,7 +72,8 @@ def _image_problems(image: tuple[object, ...]) -> list[str]:
 def cores(connection: Connection, problems: list[str]) -> int:
     """The cores of each source's tiles cover it and are pairwise disjoint."""
     query = """SELECT source_id, any_value(source_uri), any_value(depth), any_value(height), any_value(width)
-        FROM images WHERE pixels IS NOT NULL AND source_id IN (SELECT source_id FROM tiles) GROUP BY source_id ORDER BY 2"""
+        FROM images WHERE pixels IS NOT NULL AND source_id IN (SELECT source_id FROM tiles)
+        GROUP BY source_id ORDER BY 2"""
     checked = 0
     for source_id, uri, *shape in rows(connection, query):
         columns = connection.execute(
@@ -137,10 +140,12 @@ def counts(connection: Connection, problems: list[str]) -> int:
     query = """SELECT coalesce(c.source_uri, n.source_uri), coalesce(c.label, n.label), c.object_count, n.objects,
             c.pixel_count, n.pixels
         FROM (SELECT * FROM classes WHERE label IS NOT NULL) c FULL JOIN (
-            SELECT source_id, any_value(source_uri) AS source_uri, label, count(*) AS objects, sum(pixel_count) AS pixels
+            SELECT source_id, any_value(source_uri) AS source_uri, label, count(*) AS objects,
+                sum(pixel_count) AS pixels
             FROM instances GROUP BY source_id, label
         ) n ON c.source_id = n.source_id AND c.label = n.label
-        WHERE c.object_count IS DISTINCT FROM coalesce(n.objects, 0) OR c.pixel_count IS DISTINCT FROM coalesce(n.pixels, 0)
+        WHERE c.object_count IS DISTINCT FROM coalesce(n.objects, 0)
+            OR c.pixel_count IS DISTINCT FROM coalesce(n.pixels, 0)
         ORDER BY ALL"""
     for uri, label, said, found, said_pixels, found_pixels in rows(connection, query):
         problems.append(
@@ -167,7 +172,8 @@ def identity(connection: Connection, problems: list[str]) -> int:
     for uri, count, low, high, distinct in rows(connection, query):
         problems.append(f"{uri}: mask_value runs {low}..{high} with {distinct} values, expected 1..{count}")
     query = """SELECT instance_id, s.source_uri FROM instances s LEFT JOIN images i USING (source_id)
-        WHERE i.source_id IS NULL OR z_min < 0 OR y_min < 0 OR x_min < 0 OR z_max > depth OR y_max > height OR x_max > width
+        WHERE i.source_id IS NULL OR z_min < 0 OR y_min < 0 OR x_min < 0
+            OR z_max > depth OR y_max > height OR x_max > width
             OR pixel_count < 1 OR pixel_count > (z_max - z_min) * (y_max - y_min) * (x_max - x_min) ORDER BY ALL"""
     for key, uri in rows(connection, query):
         problems.append(f"instance {key}: has an impossible size or lies outside its source {uri}")

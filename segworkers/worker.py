@@ -61,7 +61,7 @@ class _Work:
 
 
 class TileWorker:
-    """Turns chunks into shards and receipts. Safe to call from two threads: predictions take turns, the rest is free."""
+    """Turns chunks into shards and receipts. Safe to call from two threads: predictions take turns, the rest not."""
 
     def __init__(self, reader: Reader, segmenter: Segmenter, store: Store, manifest: ModelManifest) -> None:
         self._reader = reader
@@ -103,7 +103,7 @@ class TileWorker:
     def _read(self, plan: SourcePlan, tile: WorkTile) -> _Work | Receipt:
         name = plan.shard_name(tile.index, self._manifest)
         if self._store.exists(name):
-            return Shard(name, self._store.read(name)).receipt().found()
+            return Shard(name, self._store.read(name)).receipt()
         began = time.perf_counter()
         work = _Work(plan, tile, name)
         try:
@@ -195,7 +195,7 @@ class TileWorker:
             return self._encode(work)
         except StoreError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - recorded as the tile's failure, with its traceback in the log
             _log.exception("%s, tile %s", work.plan.source.uri, work.tile.name)
             failure = TileError("worker_error", one_line(error), "Report this with the log; --resume tries again.")
             return commit_failure(self._store, work.plan, work.tile, self._manifest, failure)
@@ -250,8 +250,7 @@ def _status(failed: int, done: int, empty: int) -> TileStatus:
 
 def _as_tile_error(error: Exception, manifest: ModelManifest, index: Zyx) -> InputError:
     where = f"model {manifest.name}, window {'-'.join(map(str, index))}"
+    hint = "Run the model on this window alone to see the full traceback."
     if isinstance(error, InputError):
-        return TileError(error.reason, f"{where}: {error.message}", error.hint)
-    return TileError(
-        "model_error", f"{where}: {one_line(error)}", "Run the model on this window alone to see the full traceback."
-    )
+        return TileError(error.reason, f"{where}: {error.message}", error.hint or hint)
+    return TileError("model_error", f"{where}: {one_line(error)}", hint)

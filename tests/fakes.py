@@ -46,6 +46,27 @@ class ArrayReader:
         return self.read(source, Box.of_shape(source.grid.shape), bands)
 
 
+class MemoryStore:
+    """The few verbs of a Store that workers and the merge use, without a disk."""
+
+    url = "memory://"
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Whether it was new."""
+        return self.files.setdefault(name, data) is data
+
+    def read(self, name: str) -> bytes:
+        """KeyError where it is not there."""
+        return self.files[name]
+
+    def exists(self, name: str) -> bool:
+        """Whether it is there."""
+        return name in self.files
+
+
 class TruthClasses:
     """A perfect dense model: the pixel value is the class."""
 

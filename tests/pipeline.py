@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from segworkers.model_grid import ModelGrid
 from segworkers.objects import Objects
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.receipts import Receipt
-from segworkers.store import LocalStore
 from segworkers.tiling import TilePlan
 from segworkers.worker import TileWorker
+from tests.fakes import MemoryStore
 
 
 def plan_for(reader: Any, segmenter: Any, group: Zyx) -> SourcePlan:
@@ -31,10 +30,10 @@ def plan_for(reader: Any, segmenter: Any, group: Zyx) -> SourcePlan:
     return SourcePlan(source=source, grid=ModelGrid(shape, shape), tiles=tiles, bands=tuple(range(len(source.bands))))
 
 
-def run_source(reader: Any, segmenter: Any, group: Zyx, folder: Path, seed: int = 0) -> tuple[Objects, list[Receipt]]:
+def run_source(reader: Any, segmenter: Any, group: Zyx, seed: int = 0) -> tuple[Objects, list[Receipt]]:
     """All objects, and the receipts in plan order."""
     plan = plan_for(reader, segmenter, group)
-    store = LocalStore(folder)
+    store: Any = MemoryStore()
     worker = TileWorker(reader, segmenter, store, segmenter.manifest)
     indices = [tile.index for tile in plan.tiles]
     random.Random(seed).shuffle(indices)

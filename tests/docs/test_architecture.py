@@ -51,7 +51,9 @@ def test_every_module_has_its_place() -> None:
     assert sorted(MODULES - mentioned("docs/architecture.md")) == []
 
 
-@pytest.mark.parametrize("name", ["jobs/absent.py", "segworkers.absent", "segworkers.worker.Absent", "jobs.stages.run.x"])
+@pytest.mark.parametrize(
+    "name", ["jobs/absent.py", "segworkers.absent", "segworkers.worker.Absent", "jobs.stages.run.x"]
+)
 def test_what_is_not_there_is_noticed(name: str) -> None:
     assert not exists(name)
 
@@ -59,6 +61,22 @@ def test_what_is_not_there_is_noticed(name: str) -> None:
 def test_the_page_leads_through_the_code_in_the_order_in_which_it_runs() -> None:
     walk = (ROOT / "docs/architecture.md").read_text().split("## One tile through the code")[1].split("## The merge")[0]
     story = ["jobs/cli.py", "jobs.planning.prepare", "jobs.ledger.settle", "segworkers.worker.TileWorker"]
-    story += ["segworkers.shards.pack", "jobs.merging.merge_sources", "segworkers.rows.rows_of", "jobs.publishing.publish"]
+    story += [
+        "segworkers.shards.pack",
+        "jobs.merging.merge_sources",
+        "segworkers.rows.rows_of",
+        "jobs.publishing.publish",
+    ]
     places = [walk.index(f"`{name}`") for name in story]
     assert places == sorted(places)
+
+
+def test_every_pitfall_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/pitfalls.md").read_text()
+    named = 0
+    for file, rest in re.findall(r"`([\w/]+/test_\w+\.py)`: ((?:`test_\w+`(?:, )?)+)", page):
+        code = (ROOT / file).read_text()
+        for test in re.findall(r"`(test_\w+)`", rest):
+            assert f"def {test}(" in code, f"{file} has no {test}"
+            named += 1
+    assert named == len(re.findall(r"`test_\w+`", page)) >= page.count("\n| ") - 2
