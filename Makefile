@@ -60,7 +60,7 @@ bench: $(STAMP) ## Run the benchmarks
 
 lock: $(STAMP) ## Pin the dependencies of pyproject.toml in requirements.txt
 	$(PY) -m pip install --quiet uv
-	$(PY) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade --output-file requirements.txt
+	$(PY) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.txt
 
 docs: $(STAMP) ## Write the generated pages
 	$(PY) docs/make_tables.py

@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -177,7 +178,7 @@ class ObjectStore:
         """The URL."""
         return self._url
 
-    @property
+    @cached_property
     def _remote(self) -> Any:
         import obstore.store
 

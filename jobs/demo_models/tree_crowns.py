@@ -1,9 +1,9 @@
-"""Tree crowns in RGB aerial images of about 10 cm per pixel: colour and texture, then round blobs of several sizes.
+"""Tree crowns in RGB aerial images of about 10 cm per pixel: greener than their surroundings, and round.
 
-A plugin file: `--model python:jobs/demo_models/tree_crowns.py:TreeCrowns`. A logistic discriminant says for each pixel
-how crown-like its surroundings are, maxima of the scale-normalised Laplacian of Gaussian (Lindeberg 1998) find blobs,
-and pixels go to the blob they are nearest to in units of its radius. Weights and parameters come from two images of
-one site (Yellowstone) and do not know other forests: this shows the pipeline, it does not survey trees.
+A plugin file: `--model python:jobs/demo_models/tree_crowns.py:TreeCrowns`. One cue says how crown-like a pixel is
+(green minus blue against the surroundings: shade is blue, soil and rock are grey), maxima of the scale-normalised
+Laplacian of Gaussian (Lindeberg 1998) find blobs of it, and pixels go to the blob they are nearest to in units of its
+radius. The parameters come from two images of one site (Yellowstone): this shows the pipeline, it surveys no trees.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,15 +20,15 @@ from scipy import ndimage
 ZyxBox = tuple[int, int, int, int, int, int]
 Floats = NDArray[np.float32]
 
-WEIGHTS = (-3.69, -17.62, -4.28, -9.19, 33.26, -2.36, -0.43, -5.39, -31.08, -1.22)
-"""One weight for each layer of `features`."""
-BIAS = 0.77
+GAIN = 12.83
+BIAS = -1.38
+"""Logistic regression of crown against ground on the cue of `crown_probability`, for values in 0..1."""
 SIGMAS = (5.0, 7.0, 10.0, 14.0)
 """Blob scales in pixels of the halved image; a disc of radius r answers most strongly at r / sqrt(2)."""
 
 
 class TreeCrowns:
-    """Round, textured, lit crowns beside shadow."""
+    """Round crowns, greener than what is around them."""
 
     kind = "instance"
     window = (1, 512, 512)
@@ -37,7 +37,7 @@ class TreeCrowns:
     bands = (0, 1, 2)
     normalise = "unit"
 
-    def __init__(self, device: str = "cpu", *, min_response: float = 0.2, radius: float = 2.0) -> None:
+    def __init__(self, device: str = "cpu", *, min_response: float = 0.15, radius: float = 2.0) -> None:
         """device: ignored, the model runs on the CPU.
 
         min_response: of the scale-normalised Laplacian of the crown probability. radius: of a crown, in sigmas.
@@ -50,7 +50,7 @@ class TreeCrowns:
         return [self._segment(w[:, 0], v[0]) for w, v in zip(windows, valid, strict=True)]
 
     def _segment(self, image: Floats, valid: NDArray[np.bool_]) -> dict[str, Any]:
-        probability = crown_probability(features(halve(image)))
+        probability = crown_probability(halve(image))
         blobs = find_blobs(probability, self.min_response, self.radius)
         return paint(blobs, probability, valid)
 
@@ -67,23 +67,11 @@ def blur(layer: Floats, sigma: float) -> Floats:
     return np.asarray(ndimage.gaussian_filter(layer, sigma, truncate=3.0), np.float32)
 
 
-def features(image: Floats) -> Floats:
-    """Layers (10, y, x) from red, green, blue (3, y, x): brightness, excess green, blueness, texture, shade, contrasts."""
-    red, green, blue = image
-    brightness = (red + green + blue) / 3
-    light = blur(brightness, 2)
-    texture = np.sqrt(np.maximum(blur(brightness * brightness, 3) - blur(brightness, 3) ** 2, np.float32(0)))
-    excess_green = blur(2 * green - red - blue, 2)
-    blueness = blur(blue - red, 2)
-    shade = 1 / (1 + np.exp(-np.clip((blueness - 0.08) * 40 + (0.35 - light) * 10, -30, 30)))
-    layers = [light, excess_green, blueness, texture, blur(texture, 6), blur(shade, 6), shade]
-    layers += [layer - blur(layer, 8) for layer in (light, blueness, excess_green)]
-    return np.stack(layers)
-
-
-def crown_probability(layers: Floats) -> Floats:
-    """Logistic discriminant of `features`, (y, x) in 0..1."""
-    return (1 / (1 + np.exp(-(np.tensordot(np.array(WEIGHTS, np.float32), layers, 1) + BIAS)))).astype(np.float32)
+def crown_probability(image: Floats) -> Floats:
+    """How crown-like each pixel of red, green, blue (3, y, x) is, (y, x) in 0..1."""
+    _, green, blue = image
+    cue = blur(green - blue, 2) - blur(green - blue, 10)
+    return (1 / (1 + np.exp(-(GAIN * cue + BIAS)))).astype(np.float32)
 
 
 def find_blobs(probability: Floats, min_response: float, radius: float) -> list[tuple[float, float, float]]:

@@ -24,6 +24,19 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def host_processes(pid: int) -> set[int]:
+    """Those below `pid` that run workers: Ray's processes are titled after their actor's class, which is `Host`."""
+    found: set[int] = set()
+    for child in descendants(pid):
+        try:
+            title = Path(f"/proc/{child}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if title.startswith(b"ray::Host"):
+            found.add(child)
+    return found
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     try:

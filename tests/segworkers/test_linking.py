@@ -1,0 +1,109 @@
+"""Which views are one object: the decisions that noisy models force."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segworkers.linking import MIN_OVERLAP, Groups, ViewFacts, group_views, links
+from segworkers.views import Pairs
+
+
+def facts(windows: list[int], pixels: list[int] | None = None, cut: list[bool] | None = None) -> ViewFacts:
+    """Views named by their position; the rank is the position too."""
+    n = len(windows)
+    return ViewFacts(
+        np.array(windows),
+        np.arange(n),
+        np.array(pixels or [100] * n),
+        np.array(cut or [False] * n),
+    )
+
+
+def pairs(*rows: tuple[int, int, float, int]) -> Pairs:
+    """(i, j, overlap, shared) rows."""
+    i, j, overlap, shared = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Pairs(np.array(i, np.int64), np.array(j, np.int64), np.array(overlap, float), np.array(shared, np.int64))
+
+
+NONE = pairs()
+
+
+def same(groups: Groups, *members: int) -> bool:
+    """Whether the members are one object."""
+    return len({int(groups.group[m]) for m in members}) == 1 and int(groups.group[members[0]]) >= 0
+
+
+def test_two_windows_link_the_views_that_are_each_others_best() -> None:
+    found = pairs((0, 2, 0.9, 90), (1, 2, 0.4, 40), (1, 3, 0.3, 30))
+    assert links(found, facts([0, 0, 1, 1])).tolist() == [True, False, False]
+
+
+def test_a_view_links_to_one_view_of_every_other_window() -> None:
+    found = pairs((0, 1, 0.5, 50), (0, 2, 0.9, 90))
+    assert links(found, facts([0, 1, 2])).all()
+
+
+def test_views_that_barely_overlap_are_not_linked() -> None:
+    assert not links(pairs((0, 1, MIN_OVERLAP / 2, 5)), facts([0, 1])).any()
+
+
+def test_links_reach_over_any_number_of_windows() -> None:
+    chain = pairs(*((k, k + 1, 0.8, 80) for k in range(9)))
+    groups = group_views(facts(list(range(10))), chain, NONE)
+    assert groups.count == 1
+    assert groups.min_overlap.tolist() == [0.8]
+
+
+def test_a_chain_does_not_glue_two_views_of_one_window() -> None:
+    """0 and 3 are neighbours in window 0; a weak link in the chain between them gives way."""
+    chain = pairs((0, 1, 0.9, 90), (1, 2, 0.3, 30), (2, 3, 0.8, 80))
+    groups = group_views(facts([0, 1, 2, 0]), chain, NONE)
+    assert same(groups, 0, 1)
+    assert same(groups, 2, 3)
+    assert groups.count == 2
+
+
+def test_a_cut_leftover_that_a_larger_object_covers_goes() -> None:
+    covering = pairs((0, 1, 0.1, 40))
+    groups = group_views(facts([0, 1], [50, 400], [True, False]), NONE, covering)
+    assert groups.group.tolist() == [-1, 0]
+
+
+def test_an_uncut_leftover_stays_whatever_covers_it() -> None:
+    covering = pairs((0, 1, 0.1, 50))
+    groups = group_views(facts([0, 1], [50, 400], [False, False]), NONE, covering)
+    assert groups.count == 2
+
+
+def test_of_two_leftovers_that_cover_each_other_one_stays() -> None:
+    covering = pairs((0, 1, 0.1, 60))
+    groups = group_views(facts([0, 1], [100, 100], [True, True]), NONE, covering)
+    assert groups.count == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 25))
+def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    windows = rng.integers(0, 5, n)
+    i, j = np.triu_indices(n, 1)
+    keep = (rng.random(len(i)) < 0.3) & (windows[i] != windows[j])
+    i, j = i[keep], j[keep]
+    overlap, shared = rng.integers(1, 5, len(i)) / 4, rng.integers(1, 100, len(i))
+    pixels, cut = rng.integers(50, 150, n), rng.random(n) < 0.5
+    plain = group_views(
+        ViewFacts(windows, np.arange(n), pixels, cut), Pairs(i, j, overlap, shared), Pairs(i, j, overlap, shared)
+    )
+    place = rng.permutation(n)  # view v is now at place[v]
+    back = np.argsort(place)
+    order = rng.permutation(len(i))
+    a, b = place[i], place[j]
+    shuffled = Pairs(np.minimum(a, b)[order], np.maximum(a, b)[order], overlap[order], shared[order])
+    other = group_views(ViewFacts(windows[back], back, pixels[back], cut[back]), shuffled, shuffled)
+
+    def partition(group: np.ndarray) -> set[frozenset[int]]:
+        return {frozenset(np.flatnonzero(group == g).tolist()) for g in np.unique(group)}
+
+    assert partition(plain.group) == partition(other.group[place])
+    assert set(np.flatnonzero(plain.group < 0)) == set(np.flatnonzero(other.group[place] < 0))
