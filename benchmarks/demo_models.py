@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +51,13 @@ class Score:
         f1 = 2 * self.matched / max(self.found + self.true, 1)
         precision, recall = self.matched / max(self.found, 1), self.matched / max(self.true, 1)
         counts = f"{self.found:8,d} {self.true:8,d} {error:+9.1f} %"
-        return f"{model:14s} {data:32s} {use:9s} {counts} {precision:6.3f} {recall:6.3f} {f1:6.3f} {rate:7.1f}"
+        return f"{model:15s} {data:24s} {use:9s} {counts} {precision:6.3f} {recall:6.3f} {f1:6.3f} {rate:7.1f}"
 
 
-HEADER = f"{'model':14s} {'data':32s} {'use':9s} {'counted':>8s} {'true':>8s} {'error':>11s} {'P':>6s} {'R':>6s} {'F1@.5':>6s} {'Mpx/s':>7s}"
+HEADER = (
+    f"{'model':15s} {'data':24s} {'use':9s} {'counted':>8s} {'true':>8s} {'error':>11s} "
+    f"{'P':>6s} {'R':>6s} {'F1@.5':>6s} {'Mpx/s':>7s}"
+)
 
 
 def match_masks(found: NDArray[Any], truth: NDArray[Any]) -> Score:
@@ -106,7 +109,7 @@ def run_otsu(level: float, least: int) -> Callable[[NDArray[np.float32]], NDArra
     """Connected components (8 neighbours) above `level`, of at least `least` px."""
 
     def run(image: NDArray[np.float32]) -> NDArray[np.int32]:
-        labels: NDArray[np.int32] = np.asarray(ndimage.label(image > level, np.ones((3, 3)))[0], np.int32)
+        labels: NDArray[np.int32] = cast("Any", ndimage.label(image > level, np.ones((3, 3))))[0]
         labels[(np.bincount(labels.ravel()) < least)[labels]] = 0
         return labels
 

@@ -254,11 +254,14 @@ def submit(
     submission_id: Annotated[
         str | None, typer.Option("--submission-id", help="Name of the job on the cluster.")
     ] = None,
+    resume: Resume = False,
 ) -> None:
     """Run a spec file on a Ray cluster, follow its log, and exit with its exit code."""
+    from jobs.submit import ENTRYPOINT
     from jobs.submit import submit as submit_job
 
-    raise typer.Exit(submit_job(job, address, wait=not no_wait, submission_id=submission_id))
+    entrypoint = f"{ENTRYPOINT} --resume" if resume else ENTRYPOINT
+    raise typer.Exit(submit_job(job, address, wait=not no_wait, submission_id=submission_id, entrypoint=entrypoint))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,8 +86,8 @@ def label_mask(rgba: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
 
     Four neighbours, because the masks keep touching nuclei apart by gaps of one pixel that may run diagonally.
     """
-    labels, count = ndimage.label(rgba[..., 3] > 0)
-    return np.asarray(labels, np.int32), int(count)
+    labels, count = cast("tuple[NDArray[np.int32], int]", ndimage.label(rgba[..., 3] > 0))
+    return labels.astype(np.int32), count
 
 
 def scale(image: NDArray[Any]) -> NDArray[np.uint16]:
@@ -118,7 +118,7 @@ def arrange(shapes: Sequence[tuple[int, int]], width: int = WIDTH, margin: int =
 def assemble(
     images: Sequence[NucleiImage], width: int = WIDTH
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint32], list[Placement]]:
-    """The mosaic (y, x), its instances (y, x) numbered 1.. without gaps in the order of `images`, and the placements."""
+    """The mosaic (y, x), its instances (y, x) numbered from 1 in the order of `images`, and the placements."""
     boxes, extent = arrange([(image.pixels.shape[0], image.pixels.shape[1]) for image in images], width)
     mosaic = np.zeros(extent.shape[1:], np.uint16)
     truth = np.zeros(extent.shape[1:], np.uint32)

@@ -18,6 +18,17 @@ CHUNK_TILES = 64
 """Work tiles of one call at most, for archives of small images."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An input that could not be used."""
+
+    uri: str
+    reason: str
+    message: str
+    hint: str
+    scope: str
+
+
 @dataclass(slots=True)
 class Ledger:
     """Receipts by source and tile. The last attempt of a tile counts."""

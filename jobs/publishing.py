@@ -12,26 +12,23 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from jobs import bootstrap
 from jobs.config import JobSpec
 from jobs.engines.base import Engine
-from jobs.ledger import Ledger
+from jobs.ledger import Failed, Ledger
 from jobs.merging import all_results
 from schemas.models import ModelManifest
 from schemas.tables import SCHEMA_VERSION, SCHEMAS
 from segworkers.plans import SourcePlan
-from segworkers.publishing import ROWS_PER_FILE, PublishTask, put_bytes, table_bytes
+from segworkers.publishing import GEO_INSTANCES, ROWS_PER_FILE, PublishTask, put_bytes, table_bytes
 from segworkers.publishing import Published as PublishedFile
 from segworkers.receipts import AREA_UNIT, CellCounts, Receipt
 from segworkers.rows import SCORE_UNIT, ClassTotals, RowsReceipt
 from segworkers.store import Store
-
-if TYPE_CHECKING:
-    from jobs.stages import Failed
 
 ROWS_PER_TASK = ROWS_PER_FILE
 """Rows after which a publishing task is full; a larger source makes a larger task of its own."""
@@ -86,6 +83,9 @@ def publish(
         "failures": _failures(plans, ledger, failed),
     }
     tables = {"instances": sorted((file for files in written for file in files), key=lambda file: file.path)}
+    if not tables["instances"]:  # a table without a file is one that nobody can read
+        nothing = table_bytes(GEO_INSTANCES.empty_table())
+        tables["instances"] = [put_bytes(store, f"{folder}/instances/part-00000.parquet", nothing, 0)]
     for name, rows in small.items():
         table = pa.Table.from_pylist(rows, schema=SCHEMAS[name])
         tables[name] = [put_bytes(store, f"{folder}/{name}/part-00000.parquet", table_bytes(table), len(rows))]

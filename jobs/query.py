@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -33,6 +34,7 @@ SCREEN_ROWS = 200
 CELL_WIDTH = 60
 """Characters of a cell that the `table` format shows."""
 _BATCH_ROWS = 20_000
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 _NO_LIMIT = 1_000_000
 
 
@@ -63,7 +65,9 @@ def run_query(results: Results, query: str, *, format: Format | None, limit: int
     except (duckdb.Error, pa.ArrowInvalid) as error:
         raise SpecError(f"query failed: {error}") from error
     except OSError as error:
-        if output is None or isinstance(error, BrokenPipeError):
+        if error.errno is None:  # Arrow's way to say that DuckDB failed while it was streaming
+            raise SpecError(f"query failed: {error}") from error
+        if output is None:
             raise
         raise SpecError(f"{output}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -165,7 +169,7 @@ def _text_table(reader: pa.RecordBatchReader, shown: int | None) -> tuple[Table,
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for field in reader.schema:
-        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        number = any(kind(field.type) for kind in _NUMBERS)
         table.add_column(Text(field.name), justify="right" if number else "left")
     for count, row in enumerate(_rows(reader)):
         if count == shown:
@@ -201,6 +205,8 @@ def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, Decimal):  # sums of integers are 128 bits wide
+        return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value

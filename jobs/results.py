@@ -105,8 +105,9 @@ class Results:
             connection.execute(_CLASSES)
         except duckdb.Error as error:
             connection.close()
+            reason = " ".join(str(error).split())
             raise StoreError(
-                f"{self.out}: the published tables cannot be opened: {error}; run: segworkers verify"
+                f"{self.out}: the published tables cannot be opened: {reason}; run: segworkers verify"
             ) from error
         folders = {str(path.parent) for name in TABLES for path in self.files(name)}
         # The check compares text with text, and the views hold their paths in glob notation.

@@ -21,7 +21,7 @@ from jobs.catalog import Skipped
 from jobs.config import JobSpec
 from jobs.engines.base import Engine, Resources
 from jobs.events import Events
-from jobs.ledger import Ledger, chunks, read_ledger, settle
+from jobs.ledger import Failed, Ledger, chunks, read_ledger, settle
 from jobs.merging import merge_sources
 from jobs.planning import Planned, prepare
 from jobs.publishing import Published, publish
@@ -52,17 +52,6 @@ class RunSummary:
     pixels_failed: int
     seconds: float
     generation: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """An input that could not be used."""
-
-    uri: str
-    reason: str
-    message: str
-    hint: str
-    scope: str
 
 
 def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:

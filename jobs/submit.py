@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("jobs", "segworkers", "schemas")
+ENTRYPOINT = "python -m jobs run job.yaml"
 INTERRUPTED = 130
 _STOP_S = 30.0
 _RECONNECT_S = 2.0
 _RECONNECTS = 30
 _MODEL_FILE = re.compile(r"python:(.+\.py):(\w+)")
+_MODEL_MODULE = re.compile(r"python:([A-Za-z_]\w*)[\w.]*:\w+")
 
 
 def submit(
@@ -42,7 +44,7 @@ def submit(
     *,
     wait: bool = True,
     submission_id: str | None = None,
-    entrypoint: str = "python -m jobs run job.yaml",
+    entrypoint: str = ENTRYPOINT,
     packages: Sequence[Path] | None = None,
     env_vars: Mapping[str, str] | None = None,
     log: TextIO | None = None,
@@ -90,7 +92,7 @@ def stage(job_yaml: Path, folder: Path, packages: Sequence[Path]) -> None:
     """Lay out in `folder` what the driver needs: the packages, the model's file if it is one, and `job.yaml`.
 
     Relative paths in the spec become absolute ones of this machine first: data must be where the cluster finds it.
-    Of a `python:file.py:Class` model exactly that file is shipped.
+    Of a `python:file.py:Class` model exactly that file is shipped, of `python:package.module:Class` the package.
     """
     spec = load_spec(job_yaml)
     for package in packages:
@@ -104,7 +106,21 @@ def stage(job_yaml: Path, folder: Path, packages: Sequence[Path]) -> None:
         shutil.copyfile(source, folder / "models" / source.name)
         model = spec.model.model_copy(update={"reference": f"python:models/{source.name}:{match[2]}"})
         text = spec.model_copy(update={"model": model}).to_yaml()
+    elif match := _MODEL_MODULE.fullmatch(spec.model.reference):
+        _ship_module(match[1], folder)
     (folder / "job.yaml").write_text(text, encoding="utf-8")
+
+
+def _ship_module(name: str, folder: Path) -> None:
+    """Copy an importable package, or module of one file, into the job's folder."""
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        raise SpecError(f"model: the module {name} is not importable here, so it cannot be shipped")
+    if found.submodule_search_locations:
+        package = Path(next(iter(found.submodule_search_locations)))
+        shutil.copytree(package, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    else:
+        shutil.copyfile(found.origin, folder / Path(found.origin).name)
 
 
 def _package_folder(name: str) -> Path:

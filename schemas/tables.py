@@ -69,7 +69,7 @@ INSTANCES = _schema(
         _field("is_complete", pa.bool_(), "false where the mask touches pixels that could not be processed"),
         _field("n_parts", pa.int32(), "windows' cells that the mask lies in"),
         _field("n_views", pa.int32(), "windows whose detections were linked into this object"),
-        _field("assembled", pa.bool_(), "whether the mask was put together from more than one cell"),
+        _field("assembled", pa.bool_(), "whether no single window saw the object whole"),
         _field(
             "min_link_overlap",
             pa.float64(),

@@ -17,7 +17,7 @@ from segworkers.ground_areas import GroundAreas
 from segworkers.plans import SourcePlan
 from segworkers.readers.base import PixelBlock
 from segworkers.receipts import AREA_UNIT, CellCounts
-from segworkers.runs import RunTable, mask_runs
+from segworkers.runs import RunTable, box_runs, mask_runs
 from segworkers.tiling import WorkTile
 
 
@@ -53,7 +53,7 @@ def count_cells(
 
 def _valid(plan: SourcePlan, cell: Box, valid: NDArray[np.bool_]) -> tuple[int, int | None]:
     """Native pixels that are valid, and their ground area in units of 1/1,000,000 m²."""
-    runs = mask_runs(valid, cell.start)
+    runs = box_runs(cell) if valid.all() else mask_runs(valid, cell.start)
     native = plan.grid.to_native(RunTable(runs, np.zeros(len(runs), np.int64)))
     count = int(native.lengths.sum())
     ground = ground_areas(plan.source.grid)

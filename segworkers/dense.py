@@ -159,14 +159,15 @@ def _finish(
 
 def _components(classes: NDArray[np.unsignedinteger[Any]], connectivity: int) -> NDArray[np.int32]:
     """Labels (z, y, x) of the components, 0 = background; planes know 4 and 8 neighbours, solids 6, 18 and 26."""
-    plane = classes.shape[0] == 1
+    columns = np.ascontiguousarray(classes.transpose(0, 2, 1))  # no copy where memory runs along y already
+    plane = len(columns) == 1
     neighbours: Any = {6: 4, 18: 8, 26: 8} if plane else {4: 6, 8: 26}
     labels = cc3d.connected_components(
-        classes[0] if plane else classes,
+        columns[0] if plane else columns,
         connectivity=neighbours.get(connectivity, connectivity),
         out_dtype=np.uint32,
     )
-    return np.asarray(labels).reshape(classes.shape).view(np.int32)
+    return np.asarray(labels).reshape(columns.shape).view(np.int32).transpose(0, 2, 1)
 
 
 def _score_sums(labels: NDArray[np.int32], probability: NDArray[np.float32] | None, count: int) -> NDArray[np.int64]:
@@ -174,7 +175,7 @@ def _score_sums(labels: NDArray[np.int32], probability: NDArray[np.float32] | No
         return np.full(count, -1, np.int64)
     units = np.rint(probability.astype(np.float64) * PROBABILITY_UNIT)
     # float64 holds integers exactly to 2^53: more than 2^32 pixels of probability 1 in one core.
-    return np.bincount(labels.ravel(), weights=units.ravel(), minlength=count + 1)[1:].astype(np.int64)
+    return np.bincount(labels.ravel("K"), weights=units.ravel("K"), minlength=count + 1)[1:].astype(np.int64)
 
 
 def _internal_faces(core: Box, extent: Zyx) -> Iterator[Face]:

@@ -28,7 +28,7 @@ from segworkers.dense import Fragments, label_core
 from segworkers.lattice import Lattice
 from segworkers.linking import ViewFacts, covers, group_views, links
 from segworkers.objects import Objects, no_objects
-from segworkers.runs import RunTable, empty_runs, pixels_in_boxes, split_at_cells
+from segworkers.runs import RunTable, column_major, empty_runs, pixels_in_boxes, split_at_cells
 from segworkers.segmenters.base import WindowMasks
 from segworkers.tiling import WorkTile
 from segworkers.views import Pairs, Views, compare, without_duplicates
@@ -83,15 +83,16 @@ def encode_dense(
     """
     core = tile.core
     any_map = next(iter(maps.values()), None)
-    classes = np.zeros(core.shape, np.uint8 if any_map is None else any_map[0].dtype)
+    classes = column_major(core.shape, np.dtype(np.uint8) if any_map is None else any_map[0].dtype)
     has_probability = any_map is not None and any_map[1] is not None
-    probability = np.zeros(core.shape, np.float32) if has_probability else None
+    probability = column_major(core.shape, np.dtype(np.float32)) if has_probability else None
     for index, (cell_classes, cell_probability) in maps.items():
         place = lattice.cell_box(index).within(core.start)
         classes[place] = cell_classes
         if probability is not None and cell_probability is not None:
             probability[place] = cell_probability
-    classes[~valid] = 0
+    if not valid.all():
+        classes[~valid] = 0
     busy = frozenset(index for index in maps if classes[lattice.cell_box(index).within(core.start)].any())
     objects, fragments = label_core(classes, probability, core, lattice, connectivity)
     return EncodedTile(objects, fragments, len(objects) + len(fragments), busy)

@@ -48,6 +48,9 @@ _GEO = {
 }
 """GeoParquet 1.1 metadata; without `crs` the coordinates are OGC:CRS84."""
 
+GEO_INSTANCES = INSTANCES.with_metadata((INSTANCES.metadata or {}) | {b"geo": json.dumps(_GEO).encode()})
+"""The schema of the files of `instances`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishTask:
@@ -90,13 +93,12 @@ class PublishWorker:
 
     def _files(self, task: PublishTask, scratch: Path) -> Iterator[tuple[Path, int]]:
         """Finished local files and their rows."""
-        schema = INSTANCES.with_metadata((INSTANCES.metadata or {}) | {b"geo": json.dumps(_GEO).encode()})
         writer: pq.ParquetWriter | None = None
         path, rows, number = scratch, 0, 0
-        for group in _groups(self._sorted(task, scratch), schema):
+        for group in _groups(self._sorted(task, scratch), GEO_INSTANCES):
             if writer is None:
                 path = scratch / f"part-{number}.parquet"
-                writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
+                writer = pq.ParquetWriter(path, GEO_INSTANCES, compression="zstd", compression_level=3)
             writer.write_table(group, row_group_size=ROWS_PER_GROUP)
             rows += group.num_rows
             if rows >= ROWS_PER_FILE:

@@ -55,7 +55,8 @@ def write_tiled_geotiff(
     if shape is None or dtype is None:
         raise ValueError("blocks need shape=(bands, y, x) and dtype")
     bands, height, width = shape
-    profile = _profile(dtype, tile) | {"count": bands, "height": height, "width": width, "nodata": nodata}
+    profile: dict[str, Any] = _profile(dtype, tile)
+    profile |= {"count": bands, "height": height, "width": width, "nodata": nodata}
     if affine is not None:
         profile["transform"] = Affine(*affine)
     if crs_wkt is not None:
@@ -71,7 +72,7 @@ def write_tiled_geotiff(
                 for number, name in enumerate(band_names, start=1):
                     target.set_band_description(number, name)
             if overviews != "none":
-                _add_overviews(temporary, max(height, width), tile, overviews)
+                _add_overviews(temporary, max(height, width), profile, overviews)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -98,32 +99,16 @@ def _write_blocks(target: Any, blocks: Blocks, extent: Box) -> None:
         target.write(pixels[None] if pixels.ndim == 2 else pixels, window=Window(x, y, width, height))
 
 
-def _add_overviews(path: Path, longest: int, tile: int, resampling: Literal["average", "nearest"]) -> None:
+def _add_overviews(
+    path: Path, longest: int, profile: dict[str, Any], resampling: Literal["average", "nearest"]
+) -> None:
+    tile: int = profile["blockxsize"]
     factors = [2**k for k in range(1, 32) if longest > tile * 2 ** (k - 1)]
-    if not factors:
-        return
-    with (
-        rasterio.Env(COMPRESS_OVERVIEW="DEFLATE", PREDICTOR_OVERVIEW="2", GDAL_TIFF_OVR_BLOCKSIZE=str(tile)),
-        rasterio.open(path, "r+") as target,
-    ):
-        target.build_overviews(factors, Resampling[resampling])
-
-
-def write_cloud_optimised(tiled: Path, target: Path) -> None:
-    """Copy a tiled GeoTIFF to a cloud-optimised one with overviews by nearest neighbour: ids must not be averaged.
-
-    Works block by block; `target` must not exist yet.
-    """
-    from rasterio.shutil import copy
-
-    copy(
-        tiled,
-        target,
-        driver="COG",
-        COMPRESS="DEFLATE",
-        BLOCKSIZE="512",
-        BIGTIFF="IF_SAFER",
-        OVERVIEWS="AUTO",
-        OVERVIEW_RESAMPLING="NEAREST",
-        RESAMPLING="NEAREST",
-    )
+    options = {
+        "COMPRESS_OVERVIEW": "DEFLATE",
+        "PREDICTOR_OVERVIEW": str(profile["predictor"]),
+        "GDAL_TIFF_OVR_BLOCKSIZE": str(tile),
+    }
+    if factors:
+        with rasterio.Env(**options), rasterio.open(path, "r+") as target:
+            target.build_overviews(factors, getattr(Resampling, resampling))

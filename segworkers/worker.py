@@ -28,9 +28,9 @@ from schemas.models import ModelManifest
 from segworkers.cells import count_cells
 from segworkers.commits import commit_failure, commit_receipts, commit_shard, open_sections, reason_of
 from segworkers.encoding import EncodedTile, encode_dense, encode_instances
+from segworkers.model_pixels import read_on_model_grid
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.readers.base import PixelBlock, Reader
-from segworkers.readers.on_model_grid import read_on_model_grid
 from segworkers.receipts import Receipt, TileStatus
 from segworkers.segmenters.base import DenseMaps, Segmenter, WindowMasks
 from segworkers.shards import Sections, Shard, object_sections, pack

@@ -10,7 +10,7 @@ window's border does not notice where the window lies. Tuned on the training ima
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,15 +46,14 @@ class Nuclei:
         self.min_pixels = min_pixels
 
     def predict(self, windows: NDArray[np.float32], valid: NDArray[np.bool_]) -> list[dict[str, Any]]:
-        """windows: (n, 1, 1, y, x) in 0..1; valid: (n, 1, y, x). One dict of labels, scores and (box, crop) a window."""
+        """windows: (n, 1, 1, y, x) in 0..1; valid: (n, 1, y, x). One dict of labels, scores and masks a window."""
         return [self._segment(w[0, 0], v[0]) for w, v in zip(windows, valid, strict=True)]
 
     def _segment(self, image: NDArray[np.float32], valid: NDArray[np.bool_]) -> dict[str, Any]:
         contrast = subtract_background(image)
         foreground = clean(contrast > self.threshold)
-        thickness = ndimage.gaussian_filter(
-            ndimage.distance_transform_edt(foreground).astype(np.float32), 1.5, truncate=3.0
-        )
+        distance = np.asarray(ndimage.distance_transform_edt(foreground), np.float32)
+        thickness = np.asarray(ndimage.gaussian_filter(distance, 1.5, truncate=3.0), np.float32)
         basins, peaks = watershed(thickness, foreground)
         nuclei = join_shallow(basins, peaks, thickness, self.neck)
         # after the watershed: a nucleus mirrored into the padding keeps its shape until here
@@ -74,10 +73,11 @@ def subtract_background(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def clean(foreground: NDArray[np.bool_], largest_hole: int = 300) -> NDArray[np.bool_]:
     """Fill holes of at most `largest_hole` px (a ring of cells keeps its middle) and drop what 5 x 5 px do not fit."""
-    holes, _ = ndimage.label(ndimage.binary_fill_holes(foreground) & ~foreground)
+    filled = np.asarray(ndimage.binary_fill_holes(foreground), np.bool_)
+    holes, _ = cast("tuple[NDArray[np.int32], int]", ndimage.label(filled & ~foreground))
     small = np.bincount(holes.ravel()) <= largest_hole
     small[0] = False
-    return ndimage.binary_opening(foreground | small[holes], np.ones((5, 5)))
+    return np.asarray(ndimage.binary_opening(foreground | small[holes], np.ones((5, 5))), np.bool_)
 
 
 def watershed(

@@ -6,6 +6,7 @@ from schemas.boxes import Box
 from schemas.sources import Source
 from segworkers.model_grid import ModelGrid
 from segworkers.readers.base import PixelBlock, Reader
+from segworkers.resampling import native_box_for, reduce_block
 
 
 def read_on_model_grid(reader: Reader, source: Source, grid: ModelGrid, box: Box, bands: tuple[int, ...]) -> PixelBlock:
@@ -15,7 +16,5 @@ def read_on_model_grid(reader: Reader, source: Source, grid: ModelGrid, box: Box
     """
     if grid.is_native:
         return reader.read(source, box, bands)
-    from segworkers.resampling import native_box_for, reduce_block
-
     block = reader.read(source, native_box_for(box, grid.native, grid.shape), bands)
     return reduce_block(block, box, grid.native, grid.shape)
