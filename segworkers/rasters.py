@@ -112,3 +112,23 @@ def _add_overviews(
     if factors:
         with rasterio.Env(**options), rasterio.open(path, "r+") as target:
             target.build_overviews(factors, getattr(Resampling, resampling))
+
+
+def write_cloud_optimised(tiled: Path, target: Path) -> None:
+    """Copy a tiled GeoTIFF to a cloud-optimised one with overviews by nearest neighbour: ids must not be averaged.
+
+    Works block by block; `target` must not exist yet.
+    """
+    from rasterio.shutil import copy
+
+    copy(
+        tiled,
+        target,
+        driver="COG",
+        COMPRESS="DEFLATE",
+        BLOCKSIZE="512",
+        BIGTIFF="IF_SAFER",
+        OVERVIEWS="AUTO",
+        OVERVIEW_RESAMPLING="NEAREST",
+        RESAMPLING="NEAREST",
+    )
