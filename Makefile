@@ -64,6 +64,7 @@ lock: $(STAMP) ## Pin the dependencies of pyproject.toml in requirements.txt
 
 docs: $(STAMP) ## Write the generated pages
 	$(PY) docs/make_tables.py
+	$(PY) docs/make_cli.py
 
 clean: ## Remove what the targets made, .venv included
 	rm -rf $(VENV) build dist out demo-out *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage

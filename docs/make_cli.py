@@ -1,12 +1,16 @@
-"""Writes docs/cli.md from the commands and the spec: `make docs`. The page is generated, so it cannot miss an option."""
+"""Writes docs/cli.md from the commands and the spec: `make docs`. A generated page cannot miss an option."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
-import typer.main
+import typer.models
 
 from jobs.cli import app
 from jobs.config import JobSpec, json_schema
@@ -54,7 +58,7 @@ prints the JSON schema for editors.
 
 ```yaml
 inputs: [survey/*.tif]
-model:
+model:  # or only its reference, `model: threshold`
   reference: threshold
   options: {value: 128}
 output:
@@ -76,42 +80,76 @@ A run may be resumed with other `tiling`, `engine` or `output.masks`; other inpu
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An argument or option as its annotation declares it."""
+
+    names: tuple[str, ...]
+    """Of an option; empty for an argument."""
+    metavar: str
+    """Stands for the value; empty for a flag."""
+    help: str
+    required: bool
+    choices: tuple[str, ...]
+    default: object
+    repeatable: bool
+
+    @property
+    def usage(self) -> str:
+        """How it stands in the usage line."""
+        if not self.names:
+            return self.metavar if self.required else f"[{self.metavar}]"
+        name = next((name for name in self.names if len(name) == 2), self.names[0])
+        text = f"{name} {self.metavar}".strip()
+        return text if self.required else f"[{text}]{'...' if self.repeatable else ''}"
+
+    @property
+    def row(self) -> str:
+        """Its row in the table."""
+        choices = f" One of {', '.join(self.choices)}." if self.choices else ""
+        default = f" Default: {self.default}." if self.default not in (None, False) else ""
+        names = ", ".join(f"`{name}`" for name in self.names) or f"`{_escape(self.metavar)}`"
+        return f"| {names} | {_escape(self.help + choices + default)} |"
+
+
 def page() -> str:
     """The whole page."""
-    commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
-    sections = [_section(name, command) for name, command in commands.items()]
+    sections = [_section(command.callback) for command in app.registered_commands]
     return "\n".join([INTRODUCTION, *sections, SPEC + "\n".join(_keys()) + "\n"])
 
 
-def _section(name: str, command: Any) -> str:
-    arguments = [each for each in command.params if each.param_type_name == "argument"]
-    options = [each for each in command.params if each.param_type_name == "option"]
-    usage = " ".join([_usage(each) for each in arguments] + [_option(each) for each in options])
-    lines = [f"## segworkers {name}", "", command.help, "", "```text", f"segworkers {name} {usage}".rstrip(), "```", ""]
-    rows = [f"| `{_escape(each.metavar)}` | {_escape(each.help)} |" for each in arguments]
-    rows += [f"| {', '.join(f'`{text}`' for text in each.opts)} | {_escape(_meaning(each))} |" for each in options]
-    return "\n".join([*lines, *(["| | |", "|---|---|", *rows, ""] if rows else [])])
+def parameters(command: Callable[..., Any]) -> list[Parameter]:
+    """Arguments and options of a command, in their order."""
+    hints = get_type_hints(command, include_extras=True)
+    defaults = inspect.signature(command).parameters
+    return [_parameter(name, hints[name], defaults[name].default) for name in defaults]
 
 
-def _usage(argument: Any) -> str:
-    return argument.metavar if argument.required else f"[{argument.metavar}]"
+def _parameter(name: str, hint: Any, default: object) -> Parameter:
+    kind, declared = get_args(hint)
+    values = [each for each in (get_args(kind) or [kind]) if each is not type(None)]
+    enum = next((each for each in values if isinstance(each, type) and issubclass(each, Enum)), None)
+    choices = tuple(str(each.value) for each in enum) if enum else ()
+    is_option = isinstance(declared, typer.models.OptionInfo)
+    # In an annotation the first name stands where a default value stood before typer knew annotations.
+    names = tuple(map(str, (declared.default, *(declared.param_decls or ())))) if is_option else ()
+    fallback = "" if kind is bool else "|".join(choices) or name.upper().replace("_", "-")
+    return Parameter(
+        names=names,
+        metavar=declared.metavar or fallback,
+        help=declared.help or "",
+        required=default is inspect.Parameter.empty,
+        choices=choices,
+        default=None if default is inspect.Parameter.empty else getattr(default, "value", default),
+        repeatable=any(get_origin(each) is list for each in values),
+    )
 
 
-def _option(option: Any) -> str:
-    value = "" if option.is_flag else f" {option.metavar or '|'.join(_choices(option)) or option.type.name.upper()}"
-    text = f"{option.opts[-1] if len(option.opts[-1]) == 2 else option.opts[0]}{value}"
-    return text if option.required else f"[{text}]{'...' if option.multiple else ''}"
-
-
-def _choices(option: Any) -> list[str]:
-    return [str(getattr(choice, "value", choice)) for choice in getattr(option.type, "choices", ())]
-
-
-def _meaning(option: Any) -> str:
-    choices = f" One of {', '.join(_choices(option))}." if _choices(option) else ""
-    default = getattr(option.default, "value", option.default)
-    shown = f" Default: {default}." if default not in (None, False, ()) and not option.required else ""
-    return f"{option.help}{choices}{shown}"
+def _section(command: Any) -> str:
+    declared = parameters(command)
+    usage = " ".join(["segworkers", command.__name__, *(each.usage for each in declared)])
+    lines = [f"## segworkers {command.__name__}", "", inspect.getdoc(command) or "", "", "```text", usage, "```", ""]
+    return "\n".join([*lines, *(["| | |", "|---|---|", *(each.row for each in declared), ""] if declared else [])])
 
 
 def _keys() -> Iterator[str]:
@@ -131,7 +169,7 @@ def _key(name: str, value: dict[str, Any], required: bool) -> str:
 
 
 def _plain(value: object) -> str:
-    return {None: "null", False: "false", True: "true"}.get(value, str(value)) if not isinstance(value, dict) else "{}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _type(value: dict[str, Any]) -> str:

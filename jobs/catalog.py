@@ -217,7 +217,7 @@ def _is_hidden(name: str, folder: str) -> bool:
 
 
 def _suffix(name: str) -> str:
-    return PurePosixPath(name.split("?")[0] if "://" in name else name).suffix.lower()
+    return PurePosixPath(name.partition("?")[0] if "://" in name else name).suffix.lower()
 
 
 def _bad_name(uri: str) -> bool:

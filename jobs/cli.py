@@ -7,7 +7,6 @@ Results go to stdout, progress and messages to stderr.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.engines.base import EngineError
 from schemas.errors import SegworkersError, SpecError
 
 if TYPE_CHECKING:
     from jobs.config import JobSpec
 
 DONE, ERROR, BAD_USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+_INTERRUPTED_HINT = "interrupted; the same command with --resume goes on where it stopped"
 
 app = typer.Typer(
     name="segworkers",
@@ -268,26 +269,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code and raises nothing."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(levelname)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s: %(message)s")
     for name in ("jobs", "segworkers"):
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         app([argument for argument in given if argument != "--debug"], prog_name="segworkers")
     except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+            _say(_INTERRUPTED_HINT, debug)
         return end.code if isinstance(end.code, int) else DONE if end.code is None else ERROR
-    except BrokenPipeError:
-        # Whoever read our output has gone; keep the interpreter from complaining about it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ERROR
     except KeyboardInterrupt:
-        _say("interrupted; a run continues with --resume", debug)
+        _say(_INTERRUPTED_HINT, debug)
         return INTERRUPTED
     except SpecError as error:
         _say(str(error), debug)
         return BAD_USAGE
-    except SegworkersError as error:
+    except (SegworkersError, EngineError) as error:
         _say(f"error: {error}", debug)
         return ERROR
     except Exception as error:  # noqa: BLE001 (the last resort: one line instead of a traceback)

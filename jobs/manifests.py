@@ -91,7 +91,7 @@ def _absolute(entry: str, manifest: Location) -> str:
     if manifest.kind == "local":
         # A GDAL name such as NETCDF:file.nc:band holds a colon before any slash.
         folder = str(PurePosixPath(manifest.full).parent)
-        return entry if ":" in entry.split("/")[0] else f"{folder}/{entry}"
+        return entry if ":" in entry.partition("/")[0] else f"{folder}/{entry}"
     if manifest.kind == "http":
         return urljoin(manifest.uri, entry)
     return f"{manifest.uri.rpartition('/')[0]}/{entry}"

@@ -92,7 +92,7 @@ def plan(spec: JobSpec) -> PlanReport:
         read_bytes=sum(source.read_bytes for source in sources),
         worker_memory_bytes=WORKER_BASE_BYTES + tile_pixels * per_pixel,
         model=planned.manifest,
-        warnings=tuple(_general_warnings(planned)),
+        warnings=tuple(general_warnings(planned)),
     )
 
 
@@ -213,7 +213,7 @@ def _shown(plan: SourcePlan, manifest: ModelManifest) -> PlannedSource:
         tiles=len(plan.tiles),
         windows=int(np.prod(lattice.shape)),
         read_bytes=item * _read_pixels(plan),
-        warnings=(*source.warnings, *_model_warnings(plan, manifest)),
+        warnings=(*source.warnings, *model_warnings(plan, manifest)),
     )
 
 
@@ -227,7 +227,7 @@ def _read_pixels(plan: SourcePlan) -> int:
     return total
 
 
-def _model_warnings(plan: SourcePlan, manifest: ModelManifest) -> list[str]:
+def model_warnings(plan: SourcePlan, manifest: ModelManifest) -> list[str]:
     """What is odd about this source for this model."""
     found: list[str] = []
     wide = np.dtype(plan.source.dtype).itemsize > 1 and np.dtype(plan.source.dtype).kind in "ui"
@@ -242,7 +242,8 @@ def _model_warnings(plan: SourcePlan, manifest: ModelManifest) -> list[str]:
     return found
 
 
-def _general_warnings(planned: Planned) -> list[str]:
+def general_warnings(planned: Planned) -> list[str]:
+    """What is odd about the job as a whole."""
     manifest = planned.manifest
     found: list[str] = []
     if manifest.kind == "instance" and min(manifest.overlap[1:]) < 16:

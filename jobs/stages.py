@@ -23,7 +23,7 @@ from jobs.engines.base import Engine, Resources
 from jobs.events import Events
 from jobs.ledger import Failed, Ledger, chunks, read_ledger, settle
 from jobs.merging import merge_sources
-from jobs.planning import Planned, prepare
+from jobs.planning import Planned, general_warnings, model_warnings, prepare
 from jobs.publishing import Published, publish
 from jobs.stitched import write_masks
 from schemas.errors import SegworkersError, TileError
@@ -35,6 +35,10 @@ from segworkers.store import Store, open_store
 
 SMALL_RUN_PIXELS = 400_000_000
 """Below this the merge and what follows run in the driver: starting processes would take longer."""
+
+
+MOST_WARNINGS = 10
+"""Sources whose warnings a run repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +69,7 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
         Failed(s.uri, s.reason, s.message, s.hint, "skipped" if s.reason == "duplicate" else "input")
         for s in planned.skipped
     ]
-    for each in failed:
-        events.warning(f"{each.uri}: {each.message} {each.hint}")
+    _warn(planned, failed, events)
     engine = bootstrap.engine(spec.engine, planned.model)
     try:
         plans = with_statistics(planned, spec, store, engine, failed, events)
@@ -82,6 +85,19 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
     finally:
         engine.close()
     return _summary(published, ledger, plans, failed, store, time.monotonic() - began)
+
+
+def _warn(planned: Planned, failed: Sequence[Failed], events: Events) -> None:
+    """Say before any work what a careful person would want to know; `segworkers plan` has all of it."""
+    for each in failed:
+        events.warning(f"{each.message} {each.hint}".strip())
+    for warning in general_warnings(planned):
+        events.warning(warning)
+    odd = [(plan, found) for plan in planned.plans if (found := model_warnings(plan, planned.manifest))]
+    for plan, found in odd[:MOST_WARNINGS]:
+        events.warning(f"{plan.source.uri}: {'; '.join(found)}")
+    if len(odd) > MOST_WARNINGS:
+        events.warning(f"{len(odd) - MOST_WARNINGS} more sources have warnings: see `segworkers plan`")
 
 
 def with_statistics(
@@ -150,6 +166,12 @@ def segment(
                 if receipt.status == "failed":
                     events.warning(f"tile {'-'.join(map(str, receipt.tile))}: {receipt.message}")
     _require_all(plans, ledger)
+    capped = sum(receipt.capped_windows for plan in plans for receipt in ledger.of(plan))
+    if capped:
+        events.warning(
+            f"{capped} windows reached the model's own limit of detections, so objects may be missing there; raise the "
+            "limit or take smaller windows (the column capped_windows of `tiles` says where)"
+        )
     return ledger
 
 

@@ -14,9 +14,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.engines.base import EngineError, one_line
 from jobs.engines.embedded import ALWAYS, environment
@@ -32,6 +32,7 @@ PACKAGES = ("jobs", "segworkers", "schemas")
 ENTRYPOINT = "python -m jobs run job.yaml"
 INTERRUPTED = 130
 _STOP_S = 30.0
+_AGENT_S = 60.0
 _RECONNECT_S = 2.0
 _RECONNECTS = 30
 _MODEL_FILE = re.compile(r"python:(.+\.py):(\w+)")
@@ -72,10 +73,7 @@ def submit(
             "working_dir": staging,
             "env_vars": {**ALWAYS, "PYTHONUNBUFFERED": "1", **(env_vars or {})},
         }
-        try:
-            job = client.submit_job(entrypoint=entrypoint, submission_id=submission_id, runtime_env=runtime_env)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise EngineError(f"the cluster at {address} refused the job: {one_line(error)}") from error
+        job = _hand_in(client, address, entrypoint, submission_id, runtime_env)
         if not wait:
             print(job)
             return 0
@@ -86,6 +84,24 @@ def submit(
         except KeyboardInterrupt:
             _stop(client, job)
             return INTERRUPTED
+
+
+def _hand_in(
+    client: JobSubmissionClient,
+    address: str,
+    entrypoint: str,
+    submission_id: str | None,
+    runtime_env: dict[str, Any],
+) -> str:
+    """The job's id. A cluster that has only just started has no agent to take jobs yet and says so: ask again."""
+    give_up = time.monotonic() + _AGENT_S
+    while True:
+        try:
+            return client.submit_job(entrypoint=entrypoint, submission_id=submission_id, runtime_env=runtime_env)
+        except (RuntimeError, ValueError, OSError) as error:
+            if "No available agent" not in str(error) or time.monotonic() > give_up:
+                raise EngineError(f"the cluster at {address} refused the job: {one_line(error)}") from error
+        time.sleep(_RECONNECT_S)
 
 
 def stage(job_yaml: Path, folder: Path, packages: Sequence[Path]) -> None:
@@ -132,7 +148,7 @@ def _package_folder(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
+def _environment() -> Generator[None]:
     """Ray lets these variables win over the address it is given, and ignores a token unless its mode says so."""
     has_token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     mode = {"RAY_AUTH_MODE": "token"} if has_token and "RAY_AUTH_MODE" not in os.environ else {}

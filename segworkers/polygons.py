@@ -204,8 +204,11 @@ def _root(parent: NDArray[np.int32], i: int) -> int:
 def _walk(
     runs: Runs, successor: NDArray[np.int32], pinch: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], _Ints, NDArray[np.int32]]:
-    """Follow all edges: corners (c, 2) of (x, y), the pinched corner each one is (c,) or -1, ring ends (r + 1), and a
-    run inside each ring (r,). Rings are open here."""
+    """Follow all edges; rings are open here.
+
+    Returns corners (c, 2) of (x, y), the pinched corner each one is (c,) or -1, ring ends (r + 1), and a run inside each
+    ring (r,).
+    """
     corners = 0
     for edge in range(len(successor)):
         corners += 2 * (not _is_straight(runs, edge, successor[edge]))

@@ -1,7 +1,7 @@
 """Writing tiled GeoTIFFs: one of the few modules that may import rasterio."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
+# pyright: reportMissingTypeStubs=false, reportCallIssue=false, reportArgumentType=false
 # rasterio is not typed.
 
 from __future__ import annotations

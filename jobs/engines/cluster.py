@@ -279,9 +279,9 @@ def _quieten() -> Callable[[], None]:
 
     `log_to_driver=False` does not cover these messages, and standard output is for results.
     """
-    import ray._private.worker as worker
+    from ray._private import worker
 
-    def to_log(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
+    def to_log(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:  # noqa: ARG001 - Ray's signature
         logger.debug("ray: %s", "\n".join(data.get("lines", ())))
 
     before = worker.print_to_stdstream

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from jobs.engines.base import EngineError
@@ -44,7 +44,7 @@ def _import_folders() -> list[str]:
 
 
 @contextlib.contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: dict[str, str]) -> Generator[None]:
     """Set environment variables, and put back what was there."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -80,7 +80,7 @@ class SessionFolder:
 
 
 def _short_parent() -> str:
-    candidates = list(dict.fromkeys((tempfile.gettempdir(), "/tmp")))
+    candidates = list(dict.fromkeys((tempfile.gettempdir(), "/tmp")))  # noqa: S108 - a fresh folder of our own is made in it
     for folder in candidates:
         length = len(os.fsencode(folder)) + 1 + len(_PREFIX) + 8 + _SOCKET_SUFFIX
         if length <= _SOCKET_LIMIT and os.access(folder, os.W_OK):

@@ -118,11 +118,11 @@ def _resolver(reference: str) -> Callable[[str, Mapping[str, object], bool], Mod
     raise SpecError(f"model {reference!r} is not known; there are\n{forms}")
 
 
-def _resolve_threshold(reference: str, options: Mapping[str, object], fetch: bool) -> ModelSpec:
+def _resolve_threshold(reference: str, options: Mapping[str, object], _fetch: bool) -> ModelSpec:
     return _spec(reference, options, ThresholdSegmenter(options).manifest)
 
 
-def _resolve_plugin(reference: str, options: Mapping[str, object], fetch: bool) -> ModelSpec:
+def _resolve_plugin(reference: str, options: Mapping[str, object], _fetch: bool) -> ModelSpec:
     code = read_plugin(reference)
     options = {name: _absolute(value) for name, value in options.items()}
     manifest, declared = plugin_manifest(code, options)
@@ -142,7 +142,7 @@ def _absolute(value: object) -> object:
     return str(Path(value).absolute()) if isinstance(value, str) and _is_file(value) else value
 
 
-def _resolve_file(reference: str, options: Mapping[str, object], fetch: bool) -> ModelSpec:
+def _resolve_file(reference: str, options: Mapping[str, object], _fetch: bool) -> ModelSpec:
     settings = maskrcnn_settings(options)
     kind, _, place = reference.partition(":")
     path = Path(place).expanduser().absolute()

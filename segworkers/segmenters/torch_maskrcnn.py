@@ -168,10 +168,10 @@ class MaskRcnnSegmenter:
         self._require_finite(logits, "the network's class scores")
         found = heads.postprocess_detections(logits, regression, proposals, seen.image_sizes)
         answers: list[WindowMasks] = []
-        for index, (boxes, scores, labels) in enumerate(zip(*found, strict=True)):
-            capped = len(scores) >= self._settings.detections_per_image
-            kept = self._index[labels] >= 0
-            boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+        for index, detections in enumerate(zip(*found, strict=True)):
+            capped = len(detections[0]) >= self._settings.detections_per_image
+            kept = self._index[detections[2]] >= 0
+            boxes, scores, labels = (column[kept] for column in detections)
             plane = {name: level[index : index + 1] for name, level in features.items()}
             size = seen.image_sizes[index]
             masks = self._masks(plane, boxes, labels, size)

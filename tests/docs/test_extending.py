@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.cli import main
+from jobs.results import open_results
 from segworkers.segmenters.base import DenseMaps
 from segworkers.segmenters.declaration import OPTIONAL, REQUIRED
 from segworkers.segmenters.loading import load_model, resolve_model
+from tests.docs.conftest import write_survey
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
-BLOCKS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(), re.S))
+BLOCKS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(), re.DOTALL))
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def test_page_shows_one_model_of_each_kind_in_about_20_lines() -> None:
 
 
 def test_page_documents_every_attribute() -> None:
-    rows = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.M))
+    rows = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
     assert {*REQUIRED, *OPTIONAL, "files"} == rows
 
 
@@ -65,3 +68,11 @@ def test_dense_example_marks_water(folder: Path) -> None:
     assert manifest.bands == ("green", "nir")
     assert isinstance(answer, DenseMaps)
     assert answer.classes.sum() == 100 * 512 and answer.probability is None
+
+
+def test_instance_example_runs_as_the_model_of_a_job(folder: Path) -> None:
+    survey = write_survey(folder / "survey.tif")
+    arguments = ["segment", str(survey), "--model", f"python:{folder}/cells.py:Cells", "-o", str(folder / "out")]
+    assert main([*arguments, "--engine", "inline"]) == 0
+    found = open_results(str(folder / "out")).sql("SELECT pixel_count, label FROM instances").to_pylist()
+    assert found == [{"pixel_count": 400, "label": "bright"}] * 12

@@ -78,9 +78,7 @@ def test_an_impossible_value_is_refused(key: str, value: str, message: str):
 
 
 def test_max_pixels_below_min_pixels_is_refused():
-    assert "at least min_pixels" in problems(
-        values=SMALL, overrides=["output.min_pixels=9", "output.max_pixels=8"]
-    )[0]
+    assert "at least min_pixels" in problems(values=SMALL, overrides=["output.min_pixels=9", "output.max_pixels=8"])[0]
 
 
 def test_paths_of_a_file_are_relative_to_it_and_those_of_set_to_the_working_directory(
@@ -93,7 +91,8 @@ def test_paths_of_a_file_are_relative_to_it_and_those_of_set_to_the_working_dire
     path = write(
         tmp_path / "there",
         "inputs: [a/*.tif, ../b.tif, /abs/c.tif, s3://bucket/d.tif, /vsizip/e.zip/f.tif]\n"
-        "model: {reference: 'python:net/model.py:Net', options: {weights: net/w.pth, name: plain, other: no/such.pth}}\n"
+        "model:\n  reference: 'python:net/model.py:Net'\n"
+        "  options: {weights: net/w.pth, name: plain, other: no/such.pth}\n"
         "output: {path: out}\n",
     )
     spec = load_spec(path)
@@ -155,9 +154,9 @@ def test_yaml_merge_keys_work(tmp_path: Path):
     assert load_spec(path).tiling.tile == 7
 
 
-@pytest.mark.parametrize("text", ["tile=3=4=", "a..b=1", "nothing", "=3"])
+@pytest.mark.parametrize("text", ["", "a..b=1", "nothing", "=3"])
 def test_a_set_without_key_or_value_is_refused(text: str):
-    with pytest.raises(SpecError, match="--set|tile"):
+    with pytest.raises(SpecError, match=r"^--set .*: expected key=value"):
         load_spec(values=SMALL, overrides=[text])
 
 

@@ -19,7 +19,9 @@ from tests.jobs.published import change
 from tests.runs import run
 
 
-def picture(out: Path, path: Path, source: str | None = None, box: str | None = None, max_side: int = 1600) -> np.ndarray:
+def picture(
+    out: Path, path: Path, source: str | None = None, box: str | None = None, max_side: int = 1600
+) -> np.ndarray:
     made = preview(open_results(out), bootstrap.reader(), source, box=box, max_side=max_side, path=path)
     return np.asarray(Image.open(made.path))
 
@@ -161,7 +163,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_whole_source_and_large_boxes_come_from_the_overviews(wide: Path, tmp_path: Path):
     reader = Counting(bootstrap.reader())
     for box, part in ((None, (slice(80, 100), slice(120, 180))), ("0,500,600,1000", (slice(133, 166), slice(34, 133)))):
-        made = preview(open_results(wide), reader, None, box=box, max_side=300 if box is None else 200, path=tmp_path / "a.png")
+        made = preview(
+            open_results(wide), reader, None, box=box, max_side=300 if box is None else 200, path=tmp_path / "a.png"
+        )
         pixels = np.asarray(Image.open(made.path))
         assert coloured(pixels)[part].all() and coloured(pixels).mean() < 0.4
     assert reader.most_read == 0 and reader.thumbnails == [300, 500]
@@ -172,9 +176,7 @@ def test_a_small_box_of_a_large_source_is_read_exactly_and_in_strips(
 ):
     monkeypatch.setattr(module, "_STRIP_PIXELS", 3000)
     reader = Counting(bootstrap.reader())
-    made = preview(
-        open_results(wide), reader, None, box="350,550,550,800", max_side=50, path=tmp_path / "a.png"
-    )
+    made = preview(open_results(wide), reader, None, box="350,550,550,800", max_side=50, path=tmp_path / "a.png")
     pixels = np.asarray(Image.open(made.path))[:40]
     assert reader.thumbnails == [] and reader.most_read == 250 * 10
     found = coloured(pixels)

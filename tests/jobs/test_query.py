@@ -17,9 +17,9 @@ from schemas.errors import SpecError
 @pytest.fixture
 def ask(published: Path, capsys: pytest.CaptureFixture[str]):
     def ask(
-        query: str, format: Format | None = None, limit: int | None = None, output: Path | None = None
+        query: str, form: Format | None = None, limit: int | None = None, output: Path | None = None
     ) -> tuple[str, str]:
-        run_query(open_results(published), query, format=format, limit=limit, output=output)
+        run_query(open_results(published), query, format=form, limit=limit, output=output)
         return capsys.readouterr()
 
     return ask
@@ -66,10 +66,10 @@ def test_sums_of_integers_are_numbers_in_json_and_csv(ask):
     assert ask(query, "csv")[0] == "n,h\n1065,0.5\n"
 
 
-@pytest.mark.parametrize("format", ["csv", "json", "table"])
-def test_no_rows_are_written_as_such(ask, format: Format):
-    out, _ = ask("SELECT label FROM instances WHERE false", format)
-    assert json.loads(out) == [] if format == "json" else out.split()[0] == "label"
+@pytest.mark.parametrize("form", ["csv", "json", "table"])
+def test_no_rows_are_written_as_such(ask, form: Format):
+    out, _ = ask("SELECT label FROM instances WHERE false", form)
+    assert json.loads(out) == [] if form == "json" else out.split()[0] == "label"
 
 
 def test_geometry_is_wkt_in_csv_and_json(ask):
@@ -133,5 +133,11 @@ def test_a_refused_query_leaves_the_file_alone(ask, tmp_path: Path):
 
 
 def test_cells_are_short_single_lines():
-    assert [shorten(value) for value in (None, True, 1 / 3, "a\nb", {"a": 1})] == ["", "true", "0.333333", "a b", '{"a": 1}']
+    assert [shorten(value) for value in (None, True, 1 / 3, "a\nb", {"a": 1})] == [
+        "",
+        "true",
+        "0.333333",
+        "a b",
+        '{"a": 1}',
+    ]
     assert len(shorten("x" * 1000)) <= CELL_WIDTH

@@ -142,7 +142,7 @@ def test_a_manifest_cannot_point_out_of_the_run_folder(broken: Path, path: str):
 
 def test_a_missing_file_is_told_by_name(broken: Path):
     open_results(broken).files("tiles")[0].unlink()
-    with pytest.raises(StoreError, match="tiles.*run: segworkers verify"):
+    with pytest.raises(StoreError, match=r"tiles.*run: segworkers verify"):
         open_results(broken).sql("SELECT 1")
 
 

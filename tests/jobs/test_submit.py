@@ -18,8 +18,10 @@ import pytest
 import yaml
 
 from jobs.engines.base import EngineError
-from jobs.submit import PACKAGES, stage, submit
+from jobs.results import open_results
+from jobs.submit import ENTRYPOINT, PACKAGES, stage, submit
 from schemas.errors import SpecError
+from tests.docs.conftest import write_survey
 from tests.jobs.engines.processes import descendants, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -208,3 +210,39 @@ def test_without_waiting_the_jobs_name_is_printed(
     assert capsys.readouterr().out.strip() == "tiles-7"
     with pytest.raises(EngineError, match="refused the job"):
         submit(spec, cluster, wait=False, submission_id="tiles-7", entrypoint="python -m quick", packages=[quick])
+
+
+USERS_MODEL = """
+    from helpers.level import LEVEL
+
+    class Bright:
+        kind, window, overlap, classes = "dense", (1, 256, 256), (0, 0, 0), ("bright",)
+
+        def __init__(self, device: str) -> None:
+            del device
+
+        def predict(self, windows):
+            return (windows[:, 0] > LEVEL).astype("uint8")
+"""
+
+
+@pytest.mark.slow
+def test_a_whole_job_runs_on_the_cluster_with_the_users_package_and_can_be_resumed(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's package is on this process's path only: the cluster's machines get it with the job."""
+    survey = write_survey(tmp_path / "survey.tif")
+    helpers = package(tmp_path / "mine", "helpers", "")
+    (helpers / "level.py").write_text("LEVEL = 100\n")
+    (helpers / "models.py").write_text(textwrap.dedent(USERS_MODEL))
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    job = tmp_path / "job.yaml"
+    body = {"inputs": [str(survey), "absent.tif"], "model": "python:helpers.models:Bright", "output": {"path": "out"}}
+    job.write_text(yaml.safe_dump(body))
+    log = io.StringIO()
+    assert submit(job, cluster, log=log) == 3, log.getvalue()  # the absent input
+    results = open_results(str(tmp_path / "out"))
+    assert results.sql("SELECT count(*) AS n FROM instances").to_pylist() == [{"n": 12}]
+    assert submit(job, cluster, log=log) == 2, "the folder holds a run already"
+    assert submit(job, cluster, log=log, entrypoint=f"{ENTRYPOINT} --resume") == 3, log.getvalue()
+    assert open_results(str(tmp_path / "out")).generation == results.generation

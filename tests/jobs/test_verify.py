@@ -275,9 +275,7 @@ def undecodable(rows: Rows) -> None:
         ("failures", list.clear, "failures", "not done, but has no row in failures"),
     ],
 )
-def test_tables_that_disagree_are_found(
-    broken: Path, table: str, edit: Callable[[Rows], None], check: str, words: str
-):
+def test_tables_that_disagree_are_found(broken: Path, table: str, edit: Callable[[Rows], None], check: str, words: str):
     change(broken, table, edit)
     assert any(words in problem for problem in problems(broken)[check])
 
@@ -346,3 +344,11 @@ def test_a_mask_must_fill_its_box_and_have_its_pixels():
     assert "cannot be decoded" in mask_problem(code, 3, [0, 4, 5, 1, 7, 7])
     column = coco_rle_string(to_runs(mask[:, :, :1], box.start), box).decode()
     assert "its mask fills" in mask_problem(column, 2, corners)
+
+
+def test_one_wrong_mask_among_many_is_named_alone(broken: Path):
+    row = open_results(broken).table("instances").to_pylist()[2]
+    for wrong in ({"mask_rle": "000"}, {"pixel_count": row["pixel_count"] + 1}, {"x_max": row["x_max"] + 1}):
+        change(broken, "instances", lambda rows, wrong=wrong: rows[2].update(row | wrong))
+        (problem,) = problems(broken, everything=True)["masks"]
+        assert row["instance_id"] in problem
