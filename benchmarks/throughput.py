@@ -83,7 +83,8 @@ def whole_job(path: Path, out: Path) -> str:
 
 def main(side: int) -> None:
     """Print the table."""
-    print(f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, raster {side} x {side} uint8")
+    machine = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    print(f"{machine}, raster {side} x {side} uint8")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "raster.tif"
         make_raster(path, side)

@@ -206,8 +206,8 @@ def _walk(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], _Ints, NDArray[np.int32]]:
     """Follow all edges; rings are open here.
 
-    Returns corners (c, 2) of (x, y), the pinched corner each one is (c,) or -1, ring ends (r + 1), and a run inside each
-    ring (r,).
+    Returns corners (c, 2) of (x, y), the pinched corner each one is (c,) or -1, ring ends (r + 1), and a run inside
+    each ring (r,).
     """
     corners = 0
     for edge in range(len(successor)):

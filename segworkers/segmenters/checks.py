@@ -140,7 +140,8 @@ def _parts(answer: object, manifest: ModelManifest, where: str) -> tuple[object,
     source = cast(Any, answer)
     if all(hasattr(source, name) for name in ("labels", "scores", "masks")):
         return source.labels, source.scores, source.masks, bool(getattr(source, "capped", False))
-    _refuse(manifest, where, "labels, scores and masks (a mapping, a tuple or an object)", type(source).__name__)
+    expected = "labels, scores and masks (a mapping, a tuple or an object)"
+    return _refuse(manifest, where, expected, type(source).__name__)
 
 
 def _crops(masks: object, count: int, manifest: ModelManifest, where: str) -> list[tuple[Box, NDArray[np.bool_]]]:
