@@ -95,7 +95,7 @@ class TileWorkers:
         from segworkers.worker import TileWorker
 
         limit_threads(self.threads)
-        return TileWorker(self.reader, load_model(self.model), open_store(self.store_url), self.manifest)
+        return TileWorker(self.reader, load_model(self.model, self.manifest), open_store(self.store_url), self.manifest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,11 @@ from segworkers.tiling import TilePlan, group_for
 WORKER_BASE_BYTES = 500_000_000
 """What a worker process needs before it holds a pixel: interpreter, libraries, GDAL's cache, model buffers."""
 
-BLOCKS_IN_FLIGHT = 4
-"""Work tiles' pixels that a worker holds at once: being read, being segmented, being encoded, and the next call's."""
+BLOCKS_IN_FLIGHT = 6
+"""Work tiles' pixels that a worker holds at once: read, segmented and encoded, in each of two calls."""
+
+DOUBLES_INPUTS = "doubles_inputs"
+"""Reason code of a mosaic that is left out because its files are inputs."""
 
 ENCODING_BYTES = 28
 """Per pixel of a work tile: class maps, labels, their transpose and runs while a tile is encoded."""
@@ -106,8 +109,10 @@ def prepare(spec: JobSpec) -> Planned:
     uris, skipped = find_inputs(spec.inputs)
     sources, unreadable = describe_all(reader, uris)
     plans: list[SourcePlan] = []
+    named = {source.uri for source in sources}
     for source in sorted(sources, key=lambda each: each.uri):
         try:
+            _require_own_pixels(source, named)
             plans.append(_source_plan(source, manifest, spec))
         except InputError as error:
             unreadable.append(Skipped(source.uri, error.reason, error.message, error.hint))
@@ -118,6 +123,17 @@ def prepare(spec: JobSpec) -> Planned:
         manifest=manifest,
         reader=reader,
     )
+
+
+def _require_own_pixels(source: Source, named: set[str]) -> None:
+    """Refuse a mosaic whose files are inputs too: their objects would count twice."""
+    doubled = sorted(named.intersection(source.parts) - {source.uri})
+    if doubled:
+        raise InputError(
+            DOUBLES_INPUTS,
+            f"{source.uri}: a mosaic of {len(doubled)} files that are inputs themselves, such as {doubled[0]}.",
+            "Left out so that nothing counts twice; give the mosaic alone to have objects joined across its files.",
+        )
 
 
 def _overridden(manifest: ModelManifest, spec: JobSpec) -> ModelManifest:

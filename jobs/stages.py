@@ -23,7 +23,7 @@ from jobs.engines.base import Engine, Resources
 from jobs.events import Events
 from jobs.ledger import Failed, Ledger, chunks, read_ledger, settle
 from jobs.merging import merge_sources
-from jobs.planning import Planned, general_warnings, model_warnings, prepare
+from jobs.planning import DOUBLES_INPUTS, Planned, general_warnings, model_warnings, prepare
 from jobs.publishing import Published, publish
 from jobs.stitched import write_masks
 from schemas.errors import SegworkersError, TileError
@@ -36,6 +36,9 @@ from segworkers.store import Store, open_store
 SMALL_RUN_PIXELS = 400_000_000
 """Below this the merge and what follows run in the driver: starting processes would take longer."""
 
+
+LEFT_OUT = ("duplicate", DOUBLES_INPUTS)
+"""Reasons for which an input is left out on purpose; nothing of it is missing."""
 
 MOST_WARNINGS = 10
 """Sources whose warnings a run repeats."""
@@ -66,7 +69,7 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
     store = open_store(spec.output.path)
     runfile.claim(store, spec, planned.manifest, resume=resume)
     failed = [
-        Failed(s.uri, s.reason, s.message, s.hint, "skipped" if s.reason == "duplicate" else "input")
+        Failed(s.uri, s.reason, s.message, s.hint, "skipped" if s.reason in LEFT_OUT else "input")
         for s in planned.skipped
     ]
     _warn(planned, failed, events)

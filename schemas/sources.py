@@ -30,6 +30,8 @@ class Source:
     """Reduction factors of the stored overviews."""
     bytes_per_pixel: int = 1
     """All bands together, decoded."""
+    parts: tuple[str, ...] = ()
+    """Absolute paths of the files that a mosaic (VRT) is made of; their pixels are its pixels."""
     warnings: tuple[str, ...] = ()
     """What a careful person would want to know before a run, one line each."""
 

@@ -137,8 +137,9 @@ class RasterReader:
                     "Copy it again, with the files that it refers to.",
                 ) from None
             fingerprint = _fingerprint(location, dataset)
+            parts = tuple(os.path.abspath(name) for name in dataset.files[1:]) if dataset.driver == "VRT" else ()
         notes = ("unpinned: the storage tells no version; changes go unnoticed",) if fingerprint == UNPINNED else ()
-        source = source_of(header, location.uri, fingerprint, notes)
+        source = source_of(header, location.uri, fingerprint, notes, parts)
         if location.full != location.uri:
             self._secrets[location.uri] = location.full
         return source

@@ -52,8 +52,10 @@ class RasterHeader:
     subdatasets: tuple[str, ...]
 
 
-def source_of(header: RasterHeader, uri: str, fingerprint: str, notes: tuple[str, ...] = ()) -> Source:
-    """The Source that a header describes; `notes` are further warnings.
+def source_of(
+    header: RasterHeader, uri: str, fingerprint: str, notes: tuple[str, ...] = (), parts: tuple[str, ...] = ()
+) -> Source:
+    """The Source that a header describes; `notes` are further warnings, `parts` the files of a mosaic.
 
     Raises InputError: `subdatasets` (a container without an image of its own), `no_bands`, `unsupported_dtype`.
     """
@@ -70,6 +72,7 @@ def source_of(header: RasterHeader, uri: str, fingerprint: str, notes: tuple[str
         nodata=None if header.nodata[0] is None else float(header.nodata[0]),
         overviews=header.overviews,
         bytes_per_pixel=sum(np.dtype(name).itemsize for name in header.dtypes),
+        parts=parts,
         warnings=(*_warnings(header, alpha), *notes),
     )
 

@@ -78,15 +78,17 @@ def resolve_model(
     return manifest, replace(resolved, manifest=manifest, device=device, threads=threads)
 
 
-def load_model(spec: ModelSpec) -> Segmenter:
+def load_model(spec: ModelSpec, manifest: ModelManifest | None = None) -> Segmenter:
     """Load the model in this process; once per worker.
 
+    manifest: what the run uses, where that differs from what the model declares (a job may set window and overlap).
     Raises SpecError where a file is missing or another than the driver saw, or the device is not there.
     """
+    used = manifest or spec.manifest
     if spec.code is not None:
         _require_same(spec.files)
         spec.code.load()
-        return load_plugin(spec.code, spec.manifest, spec.options, _plugin_device(spec))
+        return load_plugin(spec.code, spec.manifest, spec.options, _plugin_device(spec), used)
     if spec.reference == "threshold":
         return ThresholdSegmenter(spec.options, spec.manifest.digest)
     from segworkers.segmenters.torch_device import fix_threads, pick_device
@@ -101,7 +103,7 @@ def load_model(spec: ModelSpec) -> Segmenter:
     else:
         version, path = _FILES[kind], Path(spec.weights)
         _require_same({spec.weights: spec.weights_digest})
-    return load_maskrcnn(path, version, maskrcnn_settings(spec.options), spec.manifest, pick_device(spec.device))
+    return load_maskrcnn(path, version, maskrcnn_settings(spec.options), used, pick_device(spec.device))
 
 
 def _resolver(reference: str) -> Callable[[str, Mapping[str, object], bool], ModelSpec]:

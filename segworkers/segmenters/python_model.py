@@ -83,10 +83,11 @@ def plugin_manifest(code: PluginCode, options: Mapping[str, object]) -> tuple[Mo
 
 
 def load_plugin(
-    code: PluginCode, manifest: ModelManifest, options: Mapping[str, object], device: str
+    code: PluginCode, manifest: ModelManifest, options: Mapping[str, object], device: str, used: ModelManifest
 ) -> PythonSegmenter:
     """Construct the user's model in a worker.
 
+    manifest: what the class declared on the driver; used: the same with what the job sets instead.
     Raises SpecError where the constructor fails or the instance declares something else than the driver planned for.
     """
     model = _construct(code.load(), code, device, options)
@@ -100,7 +101,7 @@ def load_plugin(
                 for field in fields
             ]
         )
-    return PythonSegmenter(model, manifest, code.filename)
+    return PythonSegmenter(model, used, code.filename)
 
 
 def _construct(cls: type[Any], code: PluginCode, device: str, options: Mapping[str, object]) -> Any:

@@ -1,7 +1,7 @@
-"""A raster too large for memory, with exactly known contents: small shapes everywhere, and frames that cross every tile.
+"""A raster too large for memory, exactly known: small shapes everywhere, and frames that cross dozens of tiles.
 
-The image is a grid of cells of 40 pixels; a shape lies at least 4 pixels inside its cell, and the lines of the frames, 4
-pixels wide, run between cells: nothing touches anything else.
+The image is a grid of cells of 40 pixels; a shape lies at least 4 pixels inside its cell, and the lines of the frames,
+4 pixels wide, run between cells: nothing touches anything else.
 """
 
 from __future__ import annotations

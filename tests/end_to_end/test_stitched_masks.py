@@ -46,7 +46,8 @@ def labels(inputs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path
 def mask_file(out: Path, name: str) -> Path:
     """As `current.json` lists it."""
     (image,) = [row for row in runs.rows(out, "images") if Path(row["source_uri"]).stem == name]
-    (entry,) = [e for e in json.loads((out / "current.json").read_bytes())["masks"] if e["source_id"] == image["source_id"]]
+    masks = json.loads((out / "current.json").read_bytes())["masks"]
+    (entry,) = [entry for entry in masks if entry["source_id"] == image["source_id"]]
     assert (out / entry["path"]).stat().st_size == entry["bytes"]
     return out / entry["path"]
 
@@ -104,7 +105,9 @@ def test_overviews_hold_nothing_but_values_of_the_pixels_below_them(labels: Path
             assert small[y, x] in below
 
 
-def test_classes_are_numbered_in_the_models_order(inputs: list[Path], tmp_path: Path, truth: NDArray[np.uint16]) -> None:
+def test_classes_are_numbered_in_the_models_order(
+    inputs: list[Path], tmp_path: Path, truth: NDArray[np.uint16]
+) -> None:
     out = tmp_path / "out"
     runs.run(inputs, out, runs.user_model("Oracle"), OPTIONS, output__masks="classes")
     with rasterio.open(mask_file(out, "cells")) as file:

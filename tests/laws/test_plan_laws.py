@@ -71,7 +71,8 @@ def test_a_pixel_is_in_the_cell_that_its_position_says(lattice: Lattice) -> None
 @given(lattices())
 def test_windows_start_at_zero_never_shift_inward_and_the_last_one_is_needed(lattice: Lattice) -> None:
     for axis in range(3):
-        n, stride, window, extent = (each[axis] for each in (lattice.shape, lattice.stride, lattice.window, lattice.extent))
+        n, stride = lattice.shape[axis], lattice.stride[axis]
+        window, extent = lattice.window[axis], lattice.extent[axis]
         starts = [lattice.window_box(zyx([k if a == axis else 0 for a in range(3)])).start[axis] for k in range(n)]
         assert starts == [k * stride for k in range(n)]
         assert starts[-1] + window >= extent
@@ -139,9 +140,7 @@ def test_batches_never_straddle_tiles_and_do_not_depend_on_them(lattice: Lattice
     assert all(g % b == 0 for g, b in zip(group, batch, strict=True))
     whole = TilePlan(lattice, zyx([-(-n // b) * b for n, b in zip(lattice.shape, batch, strict=True)]), (1, 1, 1))
     small = TilePlan(lattice, group, (1, 1, 1))
-    expected = [
-        (found.indices, found.slots) for found in batches(whole.tile((0, 0, 0)), lattice, batch)
-    ]
+    expected = [(found.indices, found.slots) for found in batches(whole.tile((0, 0, 0)), lattice, batch)]
     got = [(found.indices, found.slots) for tile in small for found in batches(tile, lattice, batch)]
     assert sorted(got) == sorted(expected)
     shown = [index for indices, _ in got for index in indices]
@@ -163,7 +162,9 @@ def test_native_boxes_of_the_cells_partition_the_native_grid(grid: ModelGrid, li
 
 
 @given(grids(), st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_masks_keep_apart_on_the_native_grid_and_follow_the_pixels_centres(grid: ModelGrid, seed: int, masks: int) -> None:
+def test_masks_keep_apart_on_the_native_grid_and_follow_the_pixels_centres(
+    grid: ModelGrid, seed: int, masks: int
+) -> None:
     labels = np.random.default_rng(seed).integers(0, masks + 1, grid.shape)
     positions = np.argwhere(labels > 0)
     owner = labels[labels > 0].astype(np.int64) - 1

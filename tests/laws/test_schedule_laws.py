@@ -33,6 +33,9 @@ CASES = {
     "statistics of the image": Case("threshold", {"window": [1, 64, 64], "connectivity": 4}, {}),
     "perfect masks": Case(runs.user_model("Oracle"), {"side": 64, "overlap": 24}, {}),
     "perfect masks in batches": Case(runs.user_model("Oracle"), {"side": 48, "overlap": 16, "batch": 2}, {}),
+    "a window that the job sets": Case(
+        runs.user_model("Oracle"), {}, {"model__window": [80, 100], "model__overlap": [16, 30]}
+    ),
     "masks that disagree": Case(
         runs.user_model("Blobs"), {"level": 40, "side": 64, "overlap": 16}, {"output__min_pixels": 4}
     ),
@@ -57,6 +60,7 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(inputs: Path, out: Path, case: Case, **sets: Any) -> dict[str, list[bytes]]:
     summary = runs.run([inputs], out, case.model, case.options, **case.sets, **sets)
     assert summary.objects > 100
+    assert summary.pixels_failed == 0
     return runs.files(out)
 
 
@@ -103,7 +107,10 @@ def test_tables_do_not_depend_on_the_engine(
     monkeypatch.setattr("jobs.stages.SMALL_RUN_PIXELS", small_run)  # 0: the merge on Ray as well
     case = CASES[name]
     ray: dict[str, Any] = {
-        "engine__kind": "ray", "engine__address": "auto", "engine__gpus_per_worker": 0, "engine__workers": 2
+        "engine__kind": "ray",
+        "engine__address": "auto",
+        "engine__gpus_per_worker": 0,
+        "engine__workers": 2,
     }
     first = results(archive, tmp_path / "inline", case, tiling__tile=1024)
     assert results(archive, tmp_path / "ray", case, tiling__tile=100, engine__chunk_tiles=3, **ray) == first

@@ -1,4 +1,4 @@
-"""Models that users could have written, for rasters whose pixel values are object numbers. Loaded by path, never imported."""
+"""Models as users write them, for rasters whose pixel values are object numbers. Loaded by path, never imported."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from scipy.ndimage import find_objects
 
 
 class Oracle:
-    """A perfect instance model: one mask for each number above 0, however many parts it has; class = number modulo classes."""
+    """A perfect instance model: one mask for each number above 0, however many parts; class = number modulo classes."""
 
     kind = "instance"
 
@@ -21,7 +21,7 @@ class Oracle:
 
     def predict(self, windows, valid):
         time.sleep(self.pause)
-        return [self.masks(window[0], real) for window, real in zip(windows, valid)]
+        return [self.masks(window[0], real) for window, real in zip(windows, valid, strict=True)]
 
     def masks(self, ids, real):
         ids = np.where(real, ids, 0)
@@ -84,7 +84,7 @@ class Fragile(Oracle):
 
 
 class FragileClasses:
-    """A perfect dense model, class = value, that raises, or says NaN or a wrong shape, where it sees the value `poison`."""
+    """A perfect dense model, class = value, that raises, or says NaN or a wrong shape, where it sees `poison`."""
 
     kind = "dense"
     overlap = (0, 0, 0)

@@ -1,0 +1,105 @@
+"""Planning: from inputs and a spec to sources, tiles and warnings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from jobs.loading import load_spec
+from jobs.planning import plan, prepare
+from schemas.errors import SpecError
+
+
+def raster(path: Path, **profile: Any) -> Path:
+    """A raster of 600 x 700 pixels."""
+    body = {"driver": "GTiff", "height": 600, "width": 700, "count": 1, "dtype": "uint8"} | profile
+    with rasterio.open(path, "w", **body) as file:
+        file.write(np.ones((body["count"], body["height"], body["width"]), body["dtype"]))
+    return path
+
+
+def spec(*inputs: Path, **model: Any) -> Any:
+    """A spec for `threshold`."""
+    body = {"reference": "threshold", "options": {"value": 1}} | model
+    return load_spec(values={"inputs": [str(i) for i in inputs], "model": body, "output": {"path": "out"}})
+
+
+def warnings_of(*inputs: Path, **model: Any) -> str:
+    """All warnings of a plan as one text."""
+    report = plan(spec(*inputs, **model))
+    return "\n".join([*report.warnings, *(w for source in report.sources for w in source.warnings)])
+
+
+def test_a_mosaic_whose_files_are_inputs_too_is_left_out(tmp_path: Path) -> None:
+    part = raster(tmp_path / "part.tif", crs="EPSG:32632", transform=from_origin(0, 0, 1, 1))
+    (tmp_path / "all.vrt").write_text(
+        '<VRTDataset rasterXSize="700" rasterYSize="600"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">part.tif</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    both = prepare(spec(tmp_path))
+    assert [Path(p.source.uri).name for p in both.plans] == ["part.tif"]
+    assert [(Path(s.uri).name, s.reason) for s in both.skipped] == [("all.vrt", "doubles_inputs")]
+    alone = prepare(spec(tmp_path / "all.vrt"))
+    assert [Path(p.source.uri).name for p in alone.plans] == ["all.vrt"]
+    assert part.exists()
+
+
+def test_16_bit_pixels_without_a_stretch_are_warned_about(tmp_path: Path) -> None:
+    wide = raster(tmp_path / "a.tif", dtype="uint16")
+    assert "16-bit" in warnings_of(wide)
+    assert "16-bit" not in warnings_of(wide, options={"value": 0.5, "normalise": "percentile"})
+
+
+def test_an_overlap_smaller_than_the_expected_object_is_warned_about(tmp_path: Path) -> None:
+    image = raster(tmp_path / "a.tif")
+    assert "smaller than the expected object" in warnings_of(image, object_size=80, window=256, overlap=64)
+    assert "smaller than the expected object" not in warnings_of(image, object_size=60, window=256, overlap=64)
+
+
+def test_an_image_smaller_than_the_window_is_warned_about(tmp_path: Path) -> None:
+    assert "smaller than the model's window" in warnings_of(raster(tmp_path / "a.tif"), window=1024)
+
+
+def test_a_resolution_reduces_the_grid_and_never_enlarges_it(tmp_path: Path) -> None:
+    image = raster(tmp_path / "a.tif", crs="EPSG:32632", transform=from_origin(500_000, 5_000_000, 0.5, 0.5))
+    assert prepare(spec(image, resolution=1.0)).plans[0].grid.shape == (1, 300, 350)
+    assert prepare(spec(image, resolution=0.1)).plans[0].grid.shape == (1, 600, 700)
+    assert "resolution" in warnings_of(image, resolution=0.1)
+
+
+def test_a_resolution_without_a_georeference_is_refused_for_that_image_alone(tmp_path: Path) -> None:
+    placed = raster(tmp_path / "a.tif", crs="EPSG:32632", transform=from_origin(500_000, 5_000_000, 0.5, 0.5))
+    planned = prepare(spec(placed, raster(tmp_path / "b.tif"), resolution=1.0))
+    assert len(planned.plans) == 1
+    assert [s.reason for s in planned.skipped] == ["no_resolution"]
+
+
+def test_a_band_that_is_not_there_is_refused_for_that_image_alone(tmp_path: Path) -> None:
+    colour = raster(tmp_path / "a.tif", count=3, photometric="RGB")
+    planned = prepare(spec(colour, raster(tmp_path / "b.tif"), bands=["blue"]))
+    assert [p.bands for p in planned.plans] == [(2,)]
+    assert [s.reason for s in planned.skipped] == ["missing_band"]
+
+
+def test_memory_bounds_the_work_tile(tmp_path: Path) -> None:
+    image = raster(tmp_path / "a.tif", height=3000, width=3000)
+    body = {
+        "inputs": [str(image)],
+        "model": {"reference": "threshold", "options": {"value": 1}},
+        "output": {"path": "o"},
+    }
+    small = plan(load_spec(values=body | {"tiling": {"memory": "520MB"}}))
+    large = plan(load_spec(values=body | {"tiling": {"memory": "4GB"}}))
+    assert small.tiles > large.tiles == 1
+    assert small.worker_memory_bytes < 600e6
+
+
+def test_an_overlap_of_more_than_half_the_window_stops_the_job(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="half the window"):
+        prepare(spec(raster(tmp_path / "a.tif"), window=64, overlap=40))
