@@ -26,7 +26,7 @@ def whole(item: Any) -> list[Any]:
     return [item]
 
 
-class Unpicklable(Exception):
+class UnpicklableError(Exception):
     def __init__(self, lock: Any) -> None:
         super().__init__("two\nlines")
         self.lock = lock
@@ -37,7 +37,7 @@ def squares() -> Worker[int, int]:
         if item == 3:
             raise ValueError("three is not allowed")
         if item == 4:
-            raise Unpicklable(threading.Lock())
+            raise UnpicklableError(threading.Lock())
         if item == 5:
             raise SystemExit(7)
         return item * item
@@ -78,7 +78,7 @@ def test_a_worker_that_raises_loses_that_item_only_and_says_what_it_raised(engin
     assert sorted(outcomes) == list(range(8))
     assert [item for item, outcome in sorted(outcomes.items()) if outcome.error is not None] == [3, 4, 5]
     assert outcomes[3] == Outcome(3, None, "ValueError: three is not allowed", "raised")
-    assert outcomes[4].error == "Unpicklable: two lines"
+    assert outcomes[4].error == "UnpicklableError: two lines"
     assert outcomes[5].error == "SystemExit: 7"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from jobs.results import open_results
 from jobs.verify import verify
 from tests import runs, worlds
+from tests.jobs.engines.processes import eventually
 from tests.segworkers.readers.rasters import write_raster
 
 MODEL = runs.user_model("Oracle")
@@ -27,24 +30,35 @@ NAMED = {"source_id", "source_uri", "instance_id"}
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Any]:
-    """A bucket of its own on loopback, and the environment that leads to it."""
-    from moto.server import ThreadedMotoServer
+    """A bucket of its own on loopback, and the environment that leads to it.
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
+    The server is another process: GDAL may wait for it while it holds this one's interpreter lock.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL
+    )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
             patch.setenv(name, "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         patch.setenv("AWS_ALLOW_HTTP", "true")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        assert eventually(lambda: answers(port), 60)
         client = boto3.client("s3")
         client.create_bucket(Bucket="archive")
         yield client
-    server.stop()
+    server.kill()
+    server.wait()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def serve() -> Iterator[Site]:
                 return self._answer(416, b"")
             part = body[start:stop]
             span = f"bytes {start}-{start + len(part) - 1}/{len(body)}"
-            self._answer(206, part, etag | {"Content-Range": span, "Accept-Ranges": "bytes"})
+            return self._answer(206, part, etag | {"Content-Range": span, "Accept-Ranges": "bytes"})
 
         def do_HEAD(self) -> None:
             self._answer(405, b"")
@@ -63,7 +63,7 @@ def serve() -> Iterator[Site]:
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -331,7 +331,7 @@ def test_a_damaged_block_fails_its_reads_and_no_others(tmp_path: Path) -> None:
             try:
                 block = reader.read(source, box, (0,))
             except InputError as error:
-                assert error.reason == "read_failed" and str(box.start) in error.message
+                assert error.reason == "read_failed" and str(box.start) in error.message  # noqa: PT017 - either may come
                 outcomes.append(False)
             else:
                 assert_array_equal(block.pixels[0, 0], pixels[0, y : y + 16, x : x + 16])
@@ -351,7 +351,7 @@ def test_a_truncated_file_never_passes_as_pixels(tmp_path: Path, options: dict[s
     try:
         source = reader.describe(str(path))
     except InputError as error:
-        assert error.reason == "unreadable"
+        assert error.reason == "unreadable"  # noqa: PT017 - some damage shows in the header already
         return
     with pytest.raises(InputError) as caught:
         reader.read(source, Box.of_shape(source.grid.shape), (0, 1, 2))
