@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from jobs import stages
+from jobs.cli import main
 from jobs.loading import load_spec
 from jobs.results import open_results
+from jobs.verify import verify
+from schemas.rle import from_coco_rles
 
 ROOT = Path(__file__).parent.parent
 USER_MODELS = ROOT / "tests" / "user_models" / "oracle.py"
@@ -66,6 +71,23 @@ def run(
     return stages.run(spec, events=events or Recorder(), resume=resume)
 
 
+def segment(
+    inputs: Sequence[Path],
+    out: Path,
+    model: str = "threshold",
+    options: Mapping[str, object] | None = None,
+    **sets: object,
+) -> int:
+    """The exit code of the command line, of a run whose ledger closes whatever else happens."""
+    code = main(command(inputs, out, model, options, **sets)[3:])
+    verify(out, everything=True).raise_if_bad()
+    kinds = ("pixels_done", "pixels_empty", "pixels_nodata", "pixels_failed")
+    for name in ("images", "tiles"):
+        for row in rows(out, name):
+            assert row["pixels"] is None or sum(row[kind] for kind in kinds) == row["pixels"]
+    return code
+
+
 def overrides(options: Mapping[str, object] | None, sets: Mapping[str, object]) -> list[str]:
     """`--set` texts."""
     keys = {f"model.options.{name}": value for name, value in (options or {}).items()}
@@ -108,3 +130,14 @@ def files(out: Path | str, *names: str) -> dict[str, list[bytes]]:
     """The bytes of the published files of some tables, by default of those that law 2 is about."""
     results = open_results(out)
     return {name: [path.read_bytes() for path in results.files(name)] for name in names or ("instances", "images")}
+
+
+def mask_of(row: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The row's RLE as an image (y, x)."""
+    text = np.frombuffer(row["mask_rle"].encode(), np.uint8)
+    box = np.array([[row[f"{axis}_{side}"] for side in ("min", "max") for axis in "zyx"]])
+    image = np.zeros(shape, bool)
+    for _, x, y0, y1 in from_coco_rles(text, np.array([0, len(text)]), box)[0]:
+        assert not image[y0:y1, x].any()
+        image[y0:y1, x] = True
+    return image

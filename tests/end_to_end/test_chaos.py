@@ -17,8 +17,6 @@ from scipy.ndimage import binary_dilation
 
 from tests import runs, worlds
 from tests.jobs.engines.processes import host_processes
-from tests.laws.test_ledger_laws import segment
-from tests.laws.test_measure_merge_law import mask_of
 from tests.segworkers.readers.rasters import write_raster
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ def test_workers_killed_from_outside_go_unnoticed(
             killed.append(pid)
 
     killers = [when(lambda n=n: len(list(out.glob("shards/*/*.zip"))) >= n, kill_all) for n in (3, 12)]
-    assert segment([path], out, model, **RAY) == 0
+    assert runs.segment([path], out, *model, **RAY) == 0
     for killer in killers:
         killer.join(timeout=10)
     assert len(killed) >= 2
@@ -87,7 +85,7 @@ def test_a_worker_that_dies_once_of_a_window_goes_unnoticed(
     died.mkdir()  # as if it had died before: it stays alive
     runs.run([path], tmp_path / "inline", *model, tiling__tile=TILE)
     died.rmdir()
-    assert segment([path], tmp_path / "ray", model, **RAY) == 0
+    assert runs.segment([path], tmp_path / "ray", *model, **RAY) == 0
     assert died.is_file()
     assert runs.files(tmp_path / "ray") == runs.files(tmp_path / "inline")
 
@@ -97,7 +95,7 @@ def test_a_tile_that_kills_whoever_touches_it_fails_alone(
 ) -> None:
     path = write(tmp_path / "a.tif", truth, (160, 310))
     out = tmp_path / "out"
-    assert segment([path], out, (runs.user_model("Fragile"), {"how": "exit"}), **RAY) == 3
+    assert runs.segment([path], out, runs.user_model("Fragile"), {"how": "exit"}, **RAY) == 3
     tiles = runs.rows(out, "tiles")
     failed = [tile for tile in tiles if tile["status"] != "done"]
     assert {(tile["status"], tile["reason"]) for tile in failed} == {("failed", "process_died")}
@@ -109,7 +107,7 @@ def test_a_tile_that_kills_whoever_touches_it_fails_alone(
         lost[tile["y_min"] : tile["y_max"], tile["x_min"] : tile["x_max"]] = True
         assert tile["pixels_failed"] == tile["pixels"]
     rows = runs.rows(out, "instances")
-    whole = [mask_of(row, truth.shape) for row in rows if row["is_complete"]]
+    whole = [runs.mask_of(row, truth.shape) for row in rows if row["is_complete"]]
     numbers = {int(truth[mask][0]) for mask in whole}
     assert all((mask == (truth == truth[mask][0])).all() for mask in whole)
     near = binary_dilation(lost, np.ones((3, 3)))

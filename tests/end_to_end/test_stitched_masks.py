@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from tests import runs, worlds
-from tests.laws.test_measure_merge_law import mask_of
 from tests.segworkers.readers.rasters import NORTH_UP, write_raster
 
 WIDTH, HEIGHT = 1301, 1107
@@ -60,7 +59,7 @@ def painted(out: Path, name: str, shape: tuple[int, int], values: dict[str, int]
     """The rows' masks by `mask_value`, or by the values of their labels."""
     image = np.zeros(shape, np.int64)
     for row in rows_of(out, name):
-        image[mask_of(row, shape)] = row["mask_value"] if values is None else values[row["label"]]
+        image[runs.mask_of(row, shape)] = row["mask_value"] if values is None else values[row["label"]]
     return image
 
 

@@ -12,18 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from jobs.cli import main
-from jobs.verify import verify
 from schemas.boxes import Box
 from segworkers.lattice import Lattice
 from tests import damage, runs, worlds
-from tests.laws.test_measure_merge_law import mask_of
 from tests.segworkers.readers.rasters import write_raster
 
 INCOMPLETE = 3
 SIDE, WINDOW, OVERLAP = 300, 64, 16
 LATTICE = Lattice((1, WINDOW, WINDOW), (0, OVERLAP, OVERLAP), (1, SIDE, SIDE))
-COUNTS = ("pixels_done", "pixels_empty", "pixels_nodata", "pixels_failed")
 ORACLE = (runs.user_model("Oracle"), {"side": WINDOW, "overlap": OVERLAP})
 POISON = 60_000
 REASONS = [("raise", "model_failed"), ("nan", "bad_prediction"), ("shape", "bad_prediction")]
@@ -48,13 +44,7 @@ def raster(path: Path, pixels: NDArray[np.uint16]) -> Path:
 
 
 def segment(inputs: Sequence[Path], out: Path, model: tuple[str, dict[str, Any]] = ORACLE, **sets: Any) -> int:
-    """The exit code of a run that closes its ledger, whatever else happens."""
-    code = main([*runs.command(inputs, out, *model, **sets)[3:]])
-    verify(out, everything=True).raise_if_bad()
-    for name in ("images", "tiles"):
-        for row in runs.rows(out, name):
-            assert row["pixels"] is None or sum(row[count] for count in COUNTS) == row["pixels"]
-    return code
+    return runs.segment(inputs, out, *model, **sets)
 
 
 def image_of(out: Path, name: str) -> dict[str, Any]:
@@ -95,7 +85,7 @@ def assert_only_these_pixels_failed(out: Path, name: str, failed: NDArray[np.boo
 def assert_objects(rows: Sequence[dict[str, Any]], truth: NDArray[Any], failed: NDArray[np.bool_]) -> None:
     """Whole and complete away from what failed; marked, and never more than there is, where they touch it."""
     near = binary_dilation(failed, np.ones((3, 3)))
-    masks = [mask_of(row, truth.shape) for row in rows]
+    masks = [runs.mask_of(row, truth.shape) for row in rows]
     whole = {int(number) for number in np.unique(truth[truth > 0])} - {int(n) for n in np.unique(truth[near])}
     for row, mask in zip(rows, masks, strict=True):
         assert row["is_complete"] == (not (mask & near).any())

@@ -13,24 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from schemas.rle import from_coco_rles
 from segworkers.lattice import Lattice
 from tests import runs, worlds
 from tests.archives import HOLE
 from tests.segworkers.readers.rasters import write_raster
 
 CLASSES = 3
-
-
-def mask_of(row: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The row's RLE as an image (y, x)."""
-    text = np.frombuffer(row["mask_rle"].encode(), np.uint8)
-    box = np.array([[row[f"{axis}_{side}"] for side in ("min", "max") for axis in "zyx"]])
-    image = np.zeros(shape, bool)
-    for _, x, y0, y1 in from_coco_rles(text, np.array([0, len(text)]), box)[0]:
-        assert not image[y0:y1, x].any()
-        image[y0:y1, x] = True
-    return image
 
 
 def counted(mask: NDArray[np.bool_], lattice: Lattice) -> dict[str, Any]:
@@ -96,7 +84,7 @@ def compare_rows(rows: list[dict[str, Any]], truth: NDArray[Any], lattice: Latti
     numbers = {int(number) for number in np.unique(truth[truth > 0])}
     assert len(rows) == len(numbers)
     for row in rows:
-        mask = mask_of(row, truth.shape)
+        mask = runs.mask_of(row, truth.shape)
         (number,) = {int(value) for value in np.unique(truth[mask])}
         numbers.remove(number)
         assert (mask == (truth == number)).all()
