@@ -40,12 +40,16 @@ class Skipped:
     hint: str = ""
 
 
+RUN_FILE = "run.json"
+"""Marks a run folder, which is never searched for inputs."""
+
+
 def find_inputs(inputs: Sequence[str]) -> tuple[list[str], list[Skipped]]:
     """Every input that the arguments name, and what was left out; nothing bad raises.
 
     inputs: files, folders (recursive), globs (`**` too), manifests (.txt, .csv, .parquet), file://, http(s):// and
-    s3:// objects, s3 prefixes and globs. Hidden files are passed over unless named. The inputs are absolute, distinct
-    and sorted; URLs keep the signatures they were given with, so they are to be opened, not shown.
+    s3:// objects, s3 prefixes and globs. Hidden files are passed over unless named, and so are run folders. The inputs
+    are absolute, distinct and sorted; URLs keep the signatures they were given with, so they are to be opened, not shown.
     """
     found: dict[str, str] = {}
     skipped: list[Skipped] = []
@@ -150,6 +154,9 @@ def _walk(folder: str) -> Iterator[Location | Skipped]:
             folders.clear()
             continue
         seen.add(real)
+        if RUN_FILE in files:  # an earlier run's own masks and pictures are no images to segment
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and _suffix(name) in RASTER_SUFFIXES:

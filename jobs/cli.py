@@ -6,6 +6,7 @@ Results go to stdout, progress and messages to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
@@ -114,7 +115,8 @@ def _run(spec: JobSpec, resume: bool) -> None:
     from jobs.events import open_progress
     from jobs.render import summary_lines
 
-    with open_progress() as events:
+    # What a model prints is no result.
+    with open_progress() as events, contextlib.redirect_stdout(sys.stderr):
         summary = stages.run(spec, events=events, resume=resume)
     print("\n".join(summary_lines(summary)))
     raise typer.Exit(INCOMPLETE if summary.failed_inputs or summary.pixels_failed else DONE)

@@ -9,10 +9,14 @@ from schemas.boxes import Zyx
 from schemas.models import ModelManifest
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.receipts import Receipt, load_receipts
+from segworkers.shards import Shard
 from segworkers.store import Store
 
 CHUNK_PIXELS = 64_000_000
 """Pixels of one call at most: seconds of work, so that a lost call costs little and a call's overhead nothing."""
+
+CALLS = 64
+"""Calls that a run is cut into at least, where it has as many tiles: enough for every worker to have some."""
 
 CHUNK_TILES = 64
 """Work tiles of one call at most, for archives of small images."""
@@ -49,12 +53,15 @@ class Ledger:
 
 
 def read_ledger(store: Store) -> dict[str, Receipt]:
-    """All receipts in the store, by shard; where two workers wrote one tile both hold the surviving shard's."""
+    """All receipts in the store, by shard. Where two disagree on its bytes neither counts: the shard itself does."""
     found: dict[str, Receipt] = {}
+    doubtful: set[str] = set()
     for name in store.list("ledger"):
         for receipt in load_receipts(store.read(name)):
-            found[receipt.shard] = receipt.found()
-    return found
+            earlier = found.setdefault(receipt.shard, receipt.found())
+            if earlier.shard_sha256 != receipt.shard_sha256:
+                doubtful.add(receipt.shard)
+    return {shard: receipt for shard, receipt in found.items() if shard not in doubtful}
 
 
 def settle(
@@ -62,33 +69,32 @@ def settle(
 ) -> list[tuple[SourcePlan, list[Zyx]]]:
     """Enter what an earlier run finished, and return what is to be done: plans (by attempt) with their tiles.
 
-    A tile that failed is tried again, as a new attempt: what was in the way may be gone.
+    The shards that are there decide; receipts only spare reading them. A tile that failed is tried again, as a new
+    attempt: what was in the way may be gone.
     """
     todo: dict[int, list[Zyx]] = {}
+    there = set(store.list(f"shards/{plan.source.source_id}"))
     for tile in plan.tiles:
-        attempt, last = 0, None
-        while known:
-            receipt = known.get(replace(plan, attempt=attempt).shard_name(tile.index, model))
-            if receipt is None:
-                break
-            last, attempt = receipt, attempt + 1
+        attempt = 0
+        while (name := replace(plan, attempt=attempt).shard_name(tile.index, model)) in there:
+            receipt = known.get(name) or Shard(name, store.read(name)).receipt().found()
             if receipt.status != "failed":
+                ledger.add(receipt)
                 break
-        if last is None or last.status == "failed" or not store.exists(last.shard):
-            todo.setdefault(attempt if last is None or last.status == "failed" else attempt - 1, []).append(tile.index)
+            attempt += 1
         else:
-            ledger.add(last)
+            todo.setdefault(attempt, []).append(tile.index)
     return [(replace(plan, attempt=attempt), tiles) for attempt, tiles in sorted(todo.items())]
 
 
 def chunks(work: Sequence[tuple[SourcePlan, list[Zyx]]], limit: int | None) -> Iterator[Chunk]:
     """Work in calls: neighbouring tiles of one source, or many small sources, up to CHUNK_PIXELS and CHUNK_TILES."""
     total = sum(len(tiles) for _, tiles in work)
-    most = limit or max(1, min(CHUNK_TILES, total // 16))
+    most = limit or max(1, min(CHUNK_TILES, total // CALLS))
     parts: list[tuple[SourcePlan, list[Zyx]]] = []
     tiles, pixels = 0, 0
     for plan, indices in work:
-        size = plan.tiles.tile((0, 0, 0)).read.volume
+        size = plan.grid.native_box(plan.tiles.tile((0, 0, 0)).read).volume
         for index in indices:
             if tiles and (tiles >= most or pixels + size > CHUNK_PIXELS):
                 yield Chunk(tuple((p, tuple(i)) for p, i in parts))

@@ -13,11 +13,12 @@ from jobs.engines.base import Engine, Item, Resources, Result, Worker
 from jobs.ledger import Ledger
 from schemas.errors import SegworkersError
 from schemas.models import ModelManifest
+from schemas.tables import SCHEMA_VERSION
 from segworkers.finishing import RowsPart
 from segworkers.merging import LinkTask, MergeTask, ResolveTask, merge_tasks
 from segworkers.plans import SourcePlan
 from segworkers.receipts import Receipt
-from segworkers.rows import Filters, RowsReceipt, RowsTask
+from segworkers.rows import ROWS_VERSION, Filters, RowsReceipt, RowsTask
 from segworkers.store import Store
 
 TILES_PER_TASK = 64
@@ -106,6 +107,7 @@ def _parts(plans: Sequence[SourcePlan], ledger: Ledger, resolving: dict[str, Res
 def _task(parts: Sequence[RowsPart], model: ModelManifest, ledger: Ledger, filters: Filters) -> RowsTask:
     """The task, named after everything that its rows depend on."""
     identity = [
+        f"rows {ROWS_VERSION}, schema {SCHEMA_VERSION}",
         json.dumps(asdict(filters), sort_keys=True),
         *(f"{part.plan.source.source_id} {part.groups} {part.failed} {part.shards}" for part in parts),
         *(_checksums(part, ledger.of(part.plan)) for part in parts),

@@ -35,7 +35,7 @@ BLOCKS_IN_FLIGHT = 6
 DOUBLES_INPUTS = "doubles_inputs"
 """Reason code of a mosaic that is left out because its files are inputs."""
 
-ENCODING_BYTES = 28
+ENCODING_BYTES = 32
 """Per pixel of a work tile: class maps, labels, their transpose and runs while a tile is encoded."""
 
 

@@ -27,8 +27,9 @@ from segworkers.plans import SourcePlan
 from segworkers.publishing import GEO_INSTANCES, ROWS_PER_FILE, PublishTask, put_bytes, table_bytes
 from segworkers.publishing import Published as PublishedFile
 from segworkers.receipts import AREA_UNIT, CellCounts, Receipt
-from segworkers.rows import SCORE_UNIT, ClassTotals, RowsReceipt
+from segworkers.rows import RowsReceipt
 from segworkers.store import Store
+from segworkers.totals import SCORE_UNIT, ClassTotals
 
 ROWS_PER_TASK = ROWS_PER_FILE
 """Rows after which a publishing task is full; a larger source makes a larger task of its own."""
@@ -42,6 +43,8 @@ class Published:
     tables: dict[str, list[PublishedFile]]
     counts: dict[str, int]
     """Objects of each class, in the model's order."""
+    files_of: dict[str, tuple[str, ...]]
+    """Files of `instances` by the sources that have rows in them."""
     masks: tuple[dict[str, Any], ...] = ()
     """Stitched masks, as the pointer lists them."""
 
@@ -75,14 +78,14 @@ def publish(
     generation = _generation(plans, model, ledger, merged, failed)
     folder = f"tables/{generation}"
     tasks = list(_publish_tasks(plans, merged, f"{folder}/instances"))
-    written: list[list[PublishedFile]] = list(all_results(engine, bootstrap.PublishWorkers(store.url), tasks, spec))
-    totals = _totals(merged)
+    written = list(all_results(engine, bootstrap.PublishWorkers(store.url), tasks, spec))
+    totals = {source: by_class for part in written for source, by_class in part.totals.items()}
     small = {
         "images": _images(plans, model, ledger, totals, failed),
         "tiles": [_tile_row(plan, receipt) for plan in plans for receipt in ledger.of(plan)],
         "failures": _failures(plans, ledger, failed),
     }
-    tables = {"instances": sorted((file for files in written for file in files), key=lambda file: file.path)}
+    tables = {"instances": sorted((file for part in written for file in part.files), key=lambda file: file.path)}
     if not tables["instances"]:  # a table without a file is one that nobody can read
         nothing = table_bytes(GEO_INSTANCES.empty_table())
         tables["instances"] = [put_bytes(store, f"{folder}/instances/part-00000.parquet", nothing, 0)]
@@ -93,7 +96,8 @@ def publish(
         label: sum(by_class[label].objects for by_class in totals.values() if label in by_class)
         for label in model.classes
     }
-    return Published(generation=generation, tables=tables, counts=counts)
+    files_of = {source: tuple(file.path for file in part.files) for part in written for source in part.sources}
+    return Published(generation=generation, tables=tables, counts=counts, files_of=files_of)
 
 
 def _generation(
@@ -138,17 +142,6 @@ def _publish_task(folder: str, first: int, sources: Sequence[str], files: dict[s
     return PublishTask(folder=folder, first=first, sources=tuple(sources), files=names)
 
 
-def _totals(merged: Sequence[RowsReceipt]) -> dict[str, dict[str, ClassTotals]]:
-    """Sums by source and class."""
-    totals: dict[str, dict[str, ClassTotals]] = {}
-    for receipt in merged:
-        for source, by_class in receipt.totals.items():
-            mine = totals.setdefault(source, {})
-            for label, part in by_class.items():
-                mine.setdefault(label, ClassTotals()).add(part)
-    return totals
-
-
 def _images(
     plans: Sequence[SourcePlan],
     model: ModelManifest,
@@ -181,7 +174,7 @@ def _image_row(
 ) -> dict[str, Any]:
     source = plan.source
     counts = sum((receipt.counts for receipt in receipts), CellCounts())
-    unknown = counts.failed == counts.total
+    unknown = counts.failed > 0 and counts.done + counts.empty == 0
     area = None if unknown or counts.valid_area is None else counts.valid_area / AREA_UNIT
     everything = ClassTotals()
     for part in by_class.values():

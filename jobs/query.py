@@ -32,7 +32,9 @@ Format = Literal["table", "csv", "json", "parquet"]
 SCREEN_ROWS = 200
 """Rows that the `table` format shows unless a limit is given."""
 CELL_WIDTH = 60
-"""Characters of a cell that the `table` format shows."""
+"""Characters of a cell that the `table` format shows on a terminal."""
+FILE_CELL_WIDTH = 600
+"""The same in a pipe or a file: every message, but not a whole mask."""
 _BATCH_ROWS = 20_000
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 _NO_LIMIT = 1_000_000
@@ -49,7 +51,7 @@ def run_query(results: Results, query: str, *, format: Format | None, limit: int
     chosen = format or _format_of(output)
     if chosen == "parquet" and output is None:
         raise SpecError("--format parquet needs a file: add -o FILE.parquet")
-    shown = SCREEN_ROWS if chosen == "table" and limit is None else None
+    shown = SCREEN_ROWS if chosen == "table" and limit is None and output is None else None
     connection = results.connect()
     try:
         relation = select(connection, query)
@@ -76,8 +78,10 @@ def run_query(results: Results, query: str, *, format: Format | None, limit: int
 
 def _format_of(output: Path | None) -> Format:
     suffix = output.suffix.lower() if output is not None else ""
-    by_suffix: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
-    return by_suffix.get(suffix, "table")
+    by_suffix: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table", "": "table"}
+    if suffix not in by_suffix:
+        raise SpecError(f"{output}: expected a name that ends in .csv, .json, .parquet or .txt; or say --format")
+    return by_suffix[suffix]
 
 
 def _write_text(reader: pa.RecordBatchReader, stream: TextIO, format: Format, shown: int | None) -> None:
@@ -143,8 +147,9 @@ def write_table(reader: pa.RecordBatchReader, stream: TextIO, shown: int | None)
     """Aligned columns for reading; long cells are shortened, and rows beyond `shown` are announced on stderr."""
     from rich.console import Console
 
-    table, more = _text_table(reader, shown)
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    # A pipe or a file has no width: only masks and polygons are cut there.
+    table, more = _text_table(reader, shown, CELL_WIDTH if console.is_terminal else FILE_CELL_WIDTH)
     fit_width(console, table)
     console.print(table)
     if more:
@@ -162,7 +167,7 @@ def fit_width(console: Console, table: Table) -> None:
         console.width = max(needed.maximum, 1)
 
 
-def _text_table(reader: pa.RecordBatchReader, shown: int | None) -> tuple[Table, bool]:
+def _text_table(reader: pa.RecordBatchReader, shown: int | None, longest: int) -> tuple[Table, bool]:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -174,11 +179,11 @@ def _text_table(reader: pa.RecordBatchReader, shown: int | None) -> tuple[Table,
     for count, row in enumerate(_rows(reader)):
         if count == shown:
             return table, True
-        table.add_row(*(Text(shorten(value)) for value in row))
+        table.add_row(*(Text(shorten(value, longest)) for value in row))
     return table, False
 
 
-def shorten(value: Any) -> str:
+def shorten(value: Any, longest: int = CELL_WIDTH) -> str:
     """A value as one short line: floats with six digits, long text cut in its middle, line breaks as spaces."""
     if value is None:
         return ""
@@ -188,8 +193,8 @@ def shorten(value: Any) -> str:
         return f"{value:.6g}"
     text = json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)
     text = " ".join(text.split())
-    half = CELL_WIDTH // 2
-    return text if len(text) <= CELL_WIDTH else f"{text[: half - 1]} … {text[-(half - 2) :]}"
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[: half - 1]} … {text[-(half - 2) :]}"
 
 
 def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:

@@ -8,25 +8,37 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from jobs.catalog import RUN_FILE
 from jobs.config import JobSpec
-from schemas.errors import SpecError
+from schemas.errors import SpecError, StoreError
 from schemas.models import ModelManifest
 from segworkers.store import Store
 
-NAME = "run.json"
+NAME = RUN_FILE
 
 _PACKAGES = ("segworkers", "ray", "torch", "torchvision", "rasterio", "numpy", "pyarrow", "connected-components-3d")
 
 
 def claim(store: Store, spec: JobSpec, manifest: ModelManifest, *, resume: bool) -> None:
     """Make the folder this job's, or find that it is already. Raises SpecError where it may not be used."""
-    if store.create(NAME, json.dumps(_describe(spec, manifest), indent=2, sort_keys=True).encode()):
-        return
+    described = json.dumps(_describe(spec, manifest), indent=2, sort_keys=True).encode()
+    try:
+        if store.create(NAME, described):
+            return
+    except OSError as error:
+        raise SpecError(
+            f"output.path: expected a folder that can be made, found {store.url} ({error.strerror}); choose another"
+        ) from error
     if not resume:
         raise SpecError(
             f"{store.url} holds a run already; add --resume to finish or repeat it, or choose another folder"
         )
-    theirs = json.loads(store.read(NAME))
+    try:
+        theirs = dict(json.loads(store.read(NAME)))
+    except ValueError as error:
+        raise StoreError(
+            f"{store.url}/{NAME} is damaged ({error}); restore it, or start again in another folder"
+        ) from error
     differing = [
         name
         for name, mine in (("spec_digest", spec.digest()), ("model_digest", manifest.digest))

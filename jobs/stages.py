@@ -26,7 +26,7 @@ from jobs.merging import merge_sources
 from jobs.planning import DOUBLES_INPUTS, Planned, general_warnings, model_warnings, prepare
 from jobs.publishing import Published, publish
 from jobs.stitched import write_masks
-from schemas.errors import SegworkersError, TileError
+from schemas.errors import SegworkersError, SpecError, TileError
 from segworkers.commits import commit_failure
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.receipts import Receipt
@@ -39,6 +39,9 @@ SMALL_RUN_PIXELS = 400_000_000
 
 LEFT_OUT = ("duplicate", DOUBLES_INPUTS)
 """Reasons for which an input is left out on purpose; nothing of it is missing."""
+
+NOTHING_THERE = ("not_found", "no_match", "bad_name")
+"""Reasons that speak of a mistake in the command rather than of a file."""
 
 MOST_WARNINGS = 10
 """Sources whose warnings a run repeats."""
@@ -66,6 +69,7 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
     began = time.monotonic()
     events.stage("catalog")
     planned = prepare(spec)
+    _require_inputs(spec, planned)
     store = open_store(spec.output.path)
     runfile.claim(store, spec, planned.manifest, resume=resume)
     failed = [
@@ -88,6 +92,15 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
     finally:
         engine.close()
     return _summary(published, ledger, plans, failed, store, time.monotonic() - began)
+
+
+def _require_inputs(spec: JobSpec, planned: Planned) -> None:
+    """Refuse a job that cannot be meant: nothing to work on, or results among the inputs."""
+    problems = [f"{s.message} {s.hint}".strip() for s in planned.skipped if s.reason in NOTHING_THERE]
+    if not planned.plans and len(problems) == len(planned.skipped):
+        raise SpecError(problems or ["inputs: none found"])
+    if spec.output.path in spec.inputs:
+        raise SpecError(f"output.path: {spec.output.path} is an input; results need a folder of their own")
 
 
 def _warn(planned: Planned, failed: Sequence[Failed], events: Events) -> None:

@@ -27,11 +27,10 @@ def write_masks(
 ) -> Published:
     """The generation with one cloud-optimised GeoTIFF for each source."""
     assert spec.output.masks != "none", "asked for masks"
-    files = tuple(file.path for file in published.tables["instances"])
     tasks = [
         MaskTask(
             source=plan.source,
-            files=files,
+            files=published.files_of.get(plan.source.source_id, ()),
             values=spec.output.masks,
             classes=model.classes,
             name=f"masks/{published.generation}/{plan.source.source_id}-{spec.output.masks}.tif",

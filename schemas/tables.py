@@ -76,7 +76,11 @@ INSTANCES = _schema(
             "smallest overlap (IoU) among the links that hold it together",
             nullable=True,
         ),
-        _field("mask_value", pa.int64(), "pixel value of the object in the stitched mask of its source; 1 and up"),
+        _field(
+            "mask_value",
+            pa.int64(),
+            "pixel value in the stitched mask of its source, 1 and up; where objects overlap the higher score is on top",
+        ),
         _field(
             "mask_rle",
             pa.string(),

@@ -36,7 +36,7 @@ def assemble(views: Views, groups: Groups, lattice: Lattice) -> Objects:
     cut = np.ones(count, bool)
     np.logical_and.at(cut, group, views.cut[member])
     n_views = np.bincount(group, minlength=count).astype(np.int64)
-    return Objects(label, score, masks, n_views, groups.min_overlap, cut & (n_views > 1))
+    return Objects(label, score, masks, n_views, groups.min_overlap, cut)
 
 
 def _fragments(

@@ -40,7 +40,7 @@ def commit_shard(store: Store, name: str, data: bytes) -> Receipt:
 def commit_receipts(store: Store, receipts: Sequence[Receipt]) -> None:
     """Write the ledger's file for some finished tiles; equal tiles give an equal name, so repeats do no harm."""
     if receipts:
-        names = "\n".join(sorted(receipt.shard for receipt in receipts))
+        names = "\n".join(sorted(f"{receipt.shard} {receipt.shard_sha256}" for receipt in receipts))
         key = hashlib.blake2b(names.encode(), digest_size=10).hexdigest()
         store.create(f"ledger/{key}.jsonl", dump_receipts(receipts))
 

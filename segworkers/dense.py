@@ -31,8 +31,11 @@ from segworkers.runs import RunTable, cells_touched, label_runs
 PROBABILITY_UNIT = 1 << 20
 """Probabilities are summed in integers of 1/2^20: the sum does not depend on the order, nor on the tiles."""
 
-_ORDER = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}
-"""Connectivity to the number of coordinates in which neighbours may differ."""
+_ORDER = {4: 1, 8: 3, 6: 1, 18: 2, 26: 3}
+"""Connectivity to the number of coordinates in which neighbours may differ.
+
+In space 8 means 26, in a plane 26 means 8.
+"""
 
 Face = tuple[int, int]
 """Axis (0 = z, 1 = y, 2 = x) and side (0 = near, 1 = far) of a core."""
@@ -175,7 +178,12 @@ def _score_sums(labels: NDArray[np.int32], probability: NDArray[np.float32] | No
         return np.full(count, -1, np.int64)
     units = np.rint(probability.astype(np.float64) * PROBABILITY_UNIT)
     # float64 holds integers exactly to 2^53: more than 2^32 pixels of probability 1 in one core.
-    return np.bincount(labels.ravel("K"), weights=units.ravel("K"), minlength=count + 1)[1:].astype(np.int64)
+    return np.bincount(_columns(labels), weights=_columns(units), minlength=count + 1)[1:].astype(np.int64)
+
+
+def _columns(volume: NDArray[Any]) -> NDArray[Any]:
+    """The values along y, then x, then z; no copy where memory runs along y."""
+    return volume.transpose(0, 2, 1).ravel()
 
 
 def _internal_faces(core: Box, extent: Zyx) -> Iterator[Face]:

@@ -3,7 +3,7 @@
 `links` works on pairs of overlapping windows and looks at nothing else, so it can run anywhere, in any order.
 `group_views` works on whole connected sets of views and decides what cannot be decided pair by pair:
 
-1. views are linked where, between their two windows, each is the other's best match;
+1. between two windows views are linked one to one, the best match first;
 2. linked views are one object, over any number of windows (union-find);
 3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
    weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours;
@@ -47,16 +47,26 @@ class ViewFacts:
 
 
 def links(pairs: Pairs, facts: ViewFacts) -> NDArray[np.bool_]:
-    """(k,) which pairs are mutual bests between their two windows, with an overlap of at least `MIN_OVERLAP`."""
+    """(k,) which pairs are links: one-to-one between each two windows, the strongest first, at least `MIN_OVERLAP`.
+
+    Pairs that are mutual bests are linked and their views are taken, until no pair is left: greedy matching in the
+    total order of overlap, pixels and keys. It looks at the pairs of two windows only.
+    """
     chosen = np.zeros(len(pairs), bool)
-    able = np.flatnonzero(pairs.overlap >= MIN_OVERLAP)
-    if not len(able):
-        return chosen
-    candidates = pairs.take(able)
+    left = np.flatnonzero(pairs.overlap >= MIN_OVERLAP)
     key = facts.key
-    best_for_i = _best(candidates, candidates.i, facts.window[candidates.j], key[candidates.j])
-    best_for_j = _best(candidates, candidates.j, facts.window[candidates.i], key[candidates.i])
-    chosen[able] = best_for_i & best_for_j
+    low, high = np.minimum(key[pairs.i], key[pairs.j]), np.maximum(key[pairs.i], key[pairs.j])
+    place = np.empty(len(pairs), np.int64)
+    place[np.lexsort((high, low, -pairs.shared, -pairs.overlap))] = np.arange(len(pairs))
+    windows = int(facts.window.max(initial=0)) + 1
+    # A view has one slot for each other window.
+    slot_i = pairs.i * windows + facts.window[pairs.j]
+    slot_j = pairs.j * windows + facts.window[pairs.i]
+    while len(left):
+        best = _first(slot_i[left], place[left]) & _first(slot_j[left], place[left])
+        chosen[left[best]] = True
+        taken = np.isin(slot_i[left], slot_i[left[best]]) | np.isin(slot_j[left], slot_j[left[best]])
+        left = left[~taken]
     return chosen
 
 
@@ -98,15 +108,12 @@ def group_views(facts: ViewFacts, linked: Pairs, covering: Pairs) -> Groups:
     return Groups(group, weakest)
 
 
-def _best(
-    pairs: Pairs, view: NDArray[np.int64], other_window: NDArray[np.int64], other_key: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Whether each pair is the best that `view` has in `other_window`."""
-    order = np.lexsort((other_key, -pairs.shared, -pairs.overlap, other_window, view))
-    first = np.r_[True, (np.diff(view[order]) != 0) | (np.diff(other_window[order]) != 0)]
-    best = np.zeros(len(pairs), bool)
-    best[order[first]] = True
-    return best
+def _first(slot: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each entry is the first, by `place`, of those with its slot."""
+    order = np.lexsort((place, slot))
+    first = np.zeros(len(slot), bool)
+    first[order[np.r_[True, np.diff(slot[order]) != 0]]] = True
+    return first
 
 
 def _without_conflicts(facts: ViewFacts, linked: Pairs, group: NDArray[np.int64]) -> NDArray[np.bool_]:

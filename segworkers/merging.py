@@ -30,6 +30,9 @@ from segworkers.shards import Shard, from_ipc, to_ipc
 from segworkers.store import Store
 from segworkers.views import Pairs, Views, compare, join_views
 
+MERGE_VERSION = 1
+"""Raised whenever the same shards would give other groups."""
+
 CACHED_TILES = 64
 """Open parts kept in memory while a link task walks along its tiles: more than two rows of neighbours."""
 
@@ -254,7 +257,8 @@ def merge_tasks(
     open_tiles = [position for position, receipt in enumerate(receipts) if receipt.open]
     if not open_tiles:
         return [], None
-    key = hashlib.blake2b("".join(r.shard_sha256 for r in receipts).encode(), digest_size=10).hexdigest()
+    identity = f"merge {MERGE_VERSION} {''.join(r.shard_sha256 for r in receipts)}"
+    key = hashlib.blake2b(identity.encode(), digest_size=10).hexdigest()
     counts = [receipts[position].open for position in open_tiles]
     first = dict(zip(open_tiles, np.cumsum([0, *counts]).tolist(), strict=False))
     shards = {position: receipts[position].shard for position in open_tiles}

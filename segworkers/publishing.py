@@ -1,7 +1,8 @@
 """Publishing: rows files become the sorted, split, self-describing `instances` table (GeoParquet 1.1).
 
 1. rows of some sources are sorted by source, Hilbert position and identity, with DuckDB, on disk where memory ends;
-2. they are numbered within each source (`mask_value`) and written in files of at most `ROWS_PER_FILE`.
+2. of rows with one identity (one mask, one class: one object) the best scored stays;
+3. they are numbered within each source (`mask_value`), summed up, and written in files of at most `ROWS_PER_FILE`.
 
 The order is total and the writer's settings are fixed, so equal rows give equal bytes.
 """
@@ -15,7 +16,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 
 from schemas.tables import INSTANCES
 from segworkers.store import Store
+from segworkers.totals import ClassTotals, sum_up
 
 ROWS_PER_GROUP = 30_000
 """Rows of a Parquet row group: what a reader must read at least to get at one object."""
@@ -76,23 +78,57 @@ class Published:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRows:
+    """What a publishing task wrote."""
+
+    sources: tuple[str, ...]
+    files: list[Published]
+    totals: dict[str, dict[str, ClassTotals]]
+    """Sums by source and class."""
+
+    def to_json(self) -> bytes:
+        """For `from_json`."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> PublishedRows:
+        """The inverse of `to_json`."""
+        raw = json.loads(data)
+        totals = {
+            source: {label: ClassTotals(**sums) for label, sums in by_class.items()}
+            for source, by_class in raw["totals"].items()
+        }
+        files = [Published(**file) for file in raw["files"]]
+        return cls(sources=tuple(raw["sources"]), files=files, totals=totals)
+
+
 class PublishWorker:
-    """Sorts and writes; repeats do no harm, files are created or found."""
+    """Sorts and writes. What is published already is found, not made again."""
 
     def __init__(self, store: Store, memory: str = "1GB") -> None:
         self._store = store
         self._memory = memory
 
-    def __call__(self, task: PublishTask) -> list[Published]:
+    def __call__(self, task: PublishTask) -> PublishedRows:
         """Write the task's files."""
+        note = f"publish/{task.folder}/{task.first:05d}.json"
+        if self._store.exists(note):
+            return PublishedRows.from_json(self._store.read(note))
+        totals: dict[str, dict[str, ClassTotals]] = {}
         with self._store.scratch() as scratch:
-            return [
-                _put_table(self._store, f"{task.folder}/part-{task.first + k:05d}.parquet", path, rows)
-                for k, (path, rows) in enumerate(self._files(task, scratch))
+            files = [
+                put_local(self._store, f"{task.folder}/part-{task.first + k:05d}.parquet", path, rows)
+                for k, (path, rows) in enumerate(self._files(task, scratch, totals))
             ]
+        made = PublishedRows(sources=task.sources, files=files, totals=totals)
+        self._store.create(note, made.to_json())
+        return made
 
-    def _files(self, task: PublishTask, scratch: Path) -> Iterator[tuple[Path, int]]:
-        """Finished local files and their rows."""
+    def _files(
+        self, task: PublishTask, scratch: Path, totals: dict[str, dict[str, ClassTotals]]
+    ) -> Iterator[tuple[Path, int]]:
+        """Finished local files and their rows; sums are added to `totals`."""
         writer: pq.ParquetWriter | None = None
         path, rows, number = scratch, 0, 0
         for group in _groups(self._sorted(task, scratch), GEO_INSTANCES):
@@ -100,6 +136,7 @@ class PublishWorker:
                 path = scratch / f"part-{number}.parquet"
                 writer = pq.ParquetWriter(path, GEO_INSTANCES, compression="zstd", compression_level=3)
             writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+            sum_up(group, totals)
             rows += group.num_rows
             if rows >= ROWS_PER_FILE:
                 writer.close()
@@ -118,29 +155,31 @@ class PublishWorker:
             columns = ", ".join(f'"{field.name}"' for field in INSTANCES if field.name != "mask_value")
             found = connection.sql(
                 f"SELECT {columns} FROM read_parquet(?) WHERE list_contains(?, source_id) "
-                'ORDER BY source_uri, source_id, "order", instance_id',
+                'ORDER BY source_uri, source_id, "order", instance_id, '
+                "score DESC NULLS LAST, n_views DESC, min_link_overlap DESC NULLS LAST, assembled",
                 params=[files, list(task.sources)],
             )
             yield from found.to_arrow_reader(ROWS_PER_GROUP)
 
 
 def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows, numbered within their source, in tables of exactly ROWS_PER_GROUP but the last."""
+    """The rows, one for each identity, numbered within their source, in tables of ROWS_PER_GROUP but the last."""
     waiting: list[pa.Table] = []
-    held, last, numbered = 0, "", 0
+    held, last, numbered = 0, ("", ""), 0
     for batch in batches:
-        if not batch.num_rows:
+        names = list(zip(batch["source_id"].to_pylist(), batch["instance_id"].to_pylist(), strict=True))
+        keep = np.array([name != before for name, before in zip(names, [last, *names], strict=False)], bool)
+        if not keep.any():
             continue
-        sources = np.asarray(batch["source_id"].to_pylist(), object)
+        sources = np.array([source for source, _ in names], object)[keep]
         changes = np.flatnonzero(np.r_[True, sources[1:] != sources[:-1]])
         start = np.repeat(changes, np.diff(np.r_[changes, len(sources)]))
         value = np.arange(len(sources)) - start + 1
-        if sources[0] == last:
+        if sources[0] == last[0]:
             value[start == 0] += numbered
-        last, numbered = sources[-1], int(value[-1])
-        table = _with_numbers(batch, value, schema)
-        waiting.append(table)
-        held += table.num_rows
+        last, numbered = names[-1], int(value[-1])
+        waiting.append(_with_numbers(batch.filter(pa.array(keep)), value, schema))
+        held += len(value)
         while held >= ROWS_PER_GROUP:
             joined = pa.concat_tables(waiting).combine_chunks()
             yield joined.slice(0, ROWS_PER_GROUP)
@@ -163,14 +202,18 @@ def table_bytes(table: pa.Table) -> bytes:
 
 
 def put_bytes(store: Store, name: str, data: bytes, rows: int) -> Published:
-    """Publish a file from memory."""
-    store.create(name, data)
+    """Publish a file from memory; where it is there already, what is there is what is published."""
+    if not store.create(name, data):
+        data = store.read(name)
     return Published(path=name, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
-def _put_table(store: Store, name: str, path: Path, rows: int) -> Published:
+def put_local(store: Store, name: str, path: Path, rows: int) -> Published:
+    """Publish a finished local file, which goes; as `put_bytes`."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = path.stat().st_size
-    store.put_file(name, path)
+    if not store.put_file(name, path):
+        there = store.read(name)
+        digest, size = hashlib.sha256(there).hexdigest(), len(there)
     return Published(path=name, rows=rows, bytes=size, sha256=digest)

@@ -10,6 +10,7 @@ is numbered when all rows of a source are sorted.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -33,17 +34,16 @@ from segworkers.measures import GroundMeasurements, Measurements, measure
 from segworkers.objects import Objects
 from segworkers.plans import SourcePlan
 from segworkers.polygons import polygons
-from segworkers.receipts import AREA_UNIT
 from segworkers.runs import Runs, RunTable, cells_touched
 from segworkers.store import Store
-
-SCORE_UNIT = 1 << 32
-"""Scores are summed in integers of 1/2^32: means do not depend on the order."""
 
 ROW_SCHEMA = pa.schema(
     [field_ for field_ in INSTANCES if field_.name != "mask_value"] + [pa.field("order", pa.int64(), nullable=False)]
 )
 """The columns of a rows file."""
+
+ROWS_VERSION = 1
+"""Raised whenever the same objects would give other rows."""
 
 MAX_BATCH = 20_000
 """Objects that are measured at once."""
@@ -57,25 +57,6 @@ class Filters:
     max_pixels: int | None = None
     min_score: float | None = None
     drop_border: bool = False
-
-
-@dataclass(slots=True)
-class ClassTotals:
-    """Sums over the objects of one class, in integers so that any order gives the same."""
-
-    objects: int = 0
-    scored: int = 0
-    score: int = 0
-    pixels: int = 0
-    area: int | None = 0
-
-    def add(self, other: ClassTotals) -> None:
-        """Add another sum; an unknown area stays unknown."""
-        self.objects += other.objects
-        self.scored += other.scored
-        self.score += other.score
-        self.pixels += other.pixels
-        self.area = None if self.area is None or other.area is None else self.area + other.area
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +77,6 @@ class RowsReceipt:
     name: str
     rows: dict[str, int] = field(default_factory=dict[str, int])
     """Rows of each source."""
-    totals: dict[str, dict[str, ClassTotals]] = field(default_factory=dict[str, dict[str, ClassTotals]])
-    """Sums of each source and class."""
 
 
 class RowsWorker:
@@ -107,20 +86,22 @@ class RowsWorker:
         self._store = store
 
     def __call__(self, task: RowsTask) -> RowsReceipt:
-        """Write the task's rows file, unless it is there, and sum it up."""
+        """Write the task's rows file and its count, unless they are there."""
+        note = f"{task.name}.json"
+        if self._store.exists(note):
+            return RowsReceipt(name=task.name, rows=json.loads(self._store.read(note)))
         receipt = RowsReceipt(name=task.name)
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(sink, ROW_SCHEMA, compression="zstd", compression_level=1) as writer:
             for part in task.parts:
                 source = part.plan.source.source_id
-                totals = receipt.totals.setdefault(source, {})
-                receipt.rows[source] = 0
+                receipt.rows.setdefault(source, 0)
                 for objects in _batches(gather(self._store, part, task.model)):
                     table = rows_of(objects, part.plan, task.model, part.failed, task.filters)
                     writer.write_table(table)
                     receipt.rows[source] += table.num_rows
-                    _sum_up(table, totals)
         self._store.create(task.name, sink.getvalue().to_pybytes())
+        self._store.create(note, json.dumps(receipt.rows).encode())
         return receipt
 
 
@@ -144,10 +125,7 @@ def rows_of(
     columns |= {"n_parts": n_parts, "is_complete": ~_touching(masks, len(objects), failed)}
     columns |= _shape_columns(shapes, ground.frame if ground else None, measured.ground, len(objects))
     table = pa.table({field_.name: _as_array(columns[field_.name], field_) for field_ in ROW_SCHEMA}, schema=ROW_SCHEMA)
-    keep = _first_of_each(columns["instance_id"], objects.score)
-    if filters.drop_border:
-        keep &= ~measured.touches_border
-    return table if keep.all() else table.filter(pa.array(keep))
+    return table.filter(pa.array(~measured.touches_border)) if filters.drop_border else table
 
 
 def _kept(objects: Objects, pixels: NDArray[np.int64], filters: Filters) -> NDArray[np.int64]:
@@ -224,18 +202,6 @@ def _as_array(values: Any, kind: pa.Field) -> pa.Array:
     return pa.array(values, kind.type, from_pandas=kind.nullable and pa.types.is_floating(kind.type))
 
 
-def _first_of_each(names: Sequence[str], score: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Of objects with one label and one and the same mask, which are one object, the best scored."""
-    keep = np.ones(len(names), bool)
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        for k in np.argsort(-np.nan_to_num(score), kind="stable"):
-            name = names[int(k)]
-            keep[k] = name not in seen
-            seen.add(name)
-    return keep
-
-
 def _identities(source_id: str, labels: NDArray[Any], runs: Runs, offsets: NDArray[np.int64]) -> list[str]:
     """Hash of source, label and canonical mask of each object."""
     if not len(labels):
@@ -271,23 +237,3 @@ def _batches(found: Iterator[Objects]) -> Iterator[Objects]:
             continue
         for start in range(0, len(objects), MAX_BATCH):
             yield objects.take(np.arange(start, min(start + MAX_BATCH, len(objects))))
-
-
-def _sum_up(table: pa.Table, totals: dict[str, ClassTotals]) -> None:
-    labels = table["label"].to_numpy(zero_copy_only=False)
-    score = table["score"].to_numpy(zero_copy_only=False)
-    pixels = table["pixel_count"].to_numpy()
-    area = table["area_m2"].to_numpy(zero_copy_only=False)
-    for label in np.unique(labels.astype(str)):
-        mine = labels == label
-        scored = mine & ~np.isnan(score)
-        units = np.rint(area[mine] * AREA_UNIT)
-        totals.setdefault(str(label), ClassTotals()).add(
-            ClassTotals(
-                objects=int(mine.sum()),
-                scored=int(scored.sum()),
-                score=sum(int(value) for value in np.rint(score[scored] * SCORE_UNIT)),
-                pixels=int(pixels[mine].sum()),
-                area=None if np.isnan(units).any() else sum(int(value) for value in units),
-            )
-        )

@@ -43,7 +43,7 @@ def pack(sections: Sections, receipt: Receipt) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         members = {f"{name}.arrow": _to_ipc(table) for name, table in sections.items()}
-        members["receipt.json"] = json.dumps(receipt.to_json(), sort_keys=True).encode()
+        members["receipt.json"] = json.dumps(receipt.untimed().to_json(), sort_keys=True).encode()
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
     return buffer.getvalue()

@@ -9,9 +9,9 @@ overlap the higher score is on top, then the smaller `mask_value`.
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from schemas.boxes import Box
 from schemas.rle import from_coco_rles
 from schemas.sources import Source
-from segworkers.publishing import Published
+from segworkers.publishing import Published, put_local
 from segworkers.rasters import write_cloud_optimised, write_tiled_geotiff
 from segworkers.store import Store
 
@@ -51,7 +51,10 @@ class MaskWorker:
         self._store = store
 
     def __call__(self, task: MaskTask) -> Published:
-        """Write the task's raster."""
+        """Write the task's raster, unless it is there."""
+        note = f"publish/{task.name}.json"
+        if self._store.exists(note):
+            return Published(**json.loads(self._store.read(note)))
         with self._store.scratch() as scratch:
             tiled, finished = scratch / "tiled.tif", scratch / "cog.tif"
             _, height, width = task.source.grid.shape
@@ -66,11 +69,9 @@ class MaskWorker:
                 nodata=0,
             )
             write_cloud_optimised(tiled, finished)
-            with finished.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = finished.stat().st_size
-            self._store.put_file(task.name, finished)
-        return Published(path=task.name, rows=0, bytes=size, sha256=digest)
+            made = put_local(self._store, task.name, finished, 0)
+        self._store.create(note, json.dumps(asdict(made)).encode())
+        return made
 
     def _strips(self, task: MaskTask, scratch: Path) -> Iterator[tuple[Box, NDArray[Any]]]:
         _, height, width = task.source.grid.shape

@@ -69,6 +69,7 @@ class TileWorker:
         self._store = store
         self._manifest = manifest
         self._lock = threading.Lock()
+        self._encoding = threading.Lock()
 
     def __call__(self, chunk: Chunk) -> list[Receipt]:
         """Process every tile of the chunk that has no shard yet. Returns one receipt for each tile."""
@@ -108,8 +109,8 @@ class TileWorker:
         work = _Work(plan, tile, name)
         try:
             work.block = read_on_model_grid(self._reader, plan.source, plan.grid, tile.read, plan.bands)
-        except InputError as error:
-            _log.warning("%s, tile %s: %s", plan.source.uri, tile.name, error)
+        except Exception as error:  # noqa: BLE001 - each window is tried alone below
+            _log.debug("%s, tile %s: %s", plan.source.uri, tile.name, error)
             self._read_by_window(work)
         work.read_s = time.perf_counter() - began
         return work
@@ -125,6 +126,9 @@ class TileWorker:
                 part = read_on_model_grid(self._reader, plan.source, plan.grid, box, plan.bands)
             except InputError as error:
                 work.failed[index] = error
+                continue
+            except Exception as error:  # noqa: BLE001 - recorded as the window's failure
+                work.failed[index] = InputError("read_failed", one_line(error), "--resume tries the tile again.")
                 continue
             if pixels is None:
                 pixels = np.zeros((len(plan.bands), *tile.read.shape), part.pixels.dtype)
@@ -148,7 +152,7 @@ class TileWorker:
             try:
                 self._keep(work, usable, self._ask(windows, real))
             except Exception as error:  # noqa: BLE001 - a model may raise anything; each window is tried alone below
-                _log.warning("%s, tile %s: %s", work.plan.source.uri, work.tile.name, error)
+                _log.debug("%s, tile %s: %s", work.plan.source.uri, work.tile.name, error)
                 self._predict_by_window(work, usable, error)
             work.windows += int(real.any(axis=(1, 2, 3)).sum())
         work.predict_s = time.perf_counter() - began
@@ -190,9 +194,10 @@ class TileWorker:
                 work.masks[index] = answer[slot]
 
     def _encode_or_fail(self, work: _Work) -> Receipt:
-        """A tile that cannot be encoded fails alone, not with its whole chunk."""
+        """A tile that cannot be encoded fails alone, not with its whole chunk. One at a time: it takes memory."""
         try:
-            return self._encode(work)
+            with self._encoding:
+                return self._encode(work)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - recorded as the tile's failure, with its traceback in the log
@@ -223,7 +228,7 @@ class TileWorker:
             encode_s=round(time.perf_counter() - began, 4),
             **reason_of(work.failed),
         )
-        return commit_shard(self._store, work.name, pack(sections, receipt))
+        return commit_shard(self._store, work.name, pack(sections, receipt)).timed_as(receipt)
 
     def _encoded(self, work: _Work) -> tuple[EncodedTile, Sections]:
         block, lattice = work.block, work.plan.tiles.lattice

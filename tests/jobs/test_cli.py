@@ -301,6 +301,7 @@ def test_a_reader_that_goes_away_causes_no_traceback(published: Path):
 
 
 SLOW_MODEL = """
+import sys
 import time
 
 
@@ -314,7 +315,7 @@ class Slow:
         self.device = device
 
     def predict(self, windows):
-        print("predicting", flush=True)
+        print("predicting", file=sys.__stdout__, flush=True)
         time.sleep(60)
 """
 

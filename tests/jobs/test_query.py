@@ -9,7 +9,7 @@ import geopandas
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.query import CELL_WIDTH, SCREEN_ROWS, Format, run_query, shorten
+from jobs.query import CELL_WIDTH, FILE_CELL_WIDTH, SCREEN_ROWS, Format, run_query, shorten
 from jobs.results import open_results
 from schemas.errors import SpecError
 
@@ -34,10 +34,10 @@ def test_the_table_format_aligns_columns_and_keeps_all_of_them(ask):
 
 
 def test_the_table_format_shortens_long_and_binary_cells_and_writes_wkt(ask):
-    out, _ = ask("SELECT geometry, repeat('x', 500) AS long, 'a'::BLOB AS raw FROM instances WHERE pixel_count = 600")
+    out, _ = ask("SELECT geometry, repeat('x', 1500) AS long, 'a'::BLOB AS raw FROM instances WHERE pixel_count = 600")
     assert "POLYGON ((" in out and " 61" in out  # "a" in hexadecimal
-    assert "x" * CELL_WIDTH not in out and "xxx … xxx" in out
-    assert max(map(len, out.splitlines())) < 3 * CELL_WIDTH
+    assert "x" * FILE_CELL_WIDTH not in out and "xxx … xxx" in out
+    assert max(map(len, out.splitlines())) < 2 * FILE_CELL_WIDTH
 
 
 def test_the_table_format_stops_at_a_screenful_and_says_so(ask):

@@ -35,9 +35,15 @@ def same(groups: Groups, *members: int) -> bool:
     return len({int(groups.group[m]) for m in members}) == 1 and int(groups.group[members[0]]) >= 0
 
 
-def test_two_windows_link_the_views_that_are_each_others_best() -> None:
+def test_two_windows_are_matched_one_to_one_the_strongest_first() -> None:
     found = pairs((0, 2, 0.9, 90), (1, 2, 0.4, 40), (1, 3, 0.3, 30))
-    assert links(found, facts([0, 0, 1, 1])).tolist() == [True, False, False]
+    assert links(found, facts([0, 0, 1, 1])).tolist() == [True, False, True]
+
+
+def test_equal_overlaps_are_all_matched_in_the_order_of_the_views() -> None:
+    """Two objects that look the same where the windows meet: each view has one partner, none is left over."""
+    found = pairs((0, 2, 1.0, 50), (0, 3, 1.0, 50), (1, 2, 1.0, 50), (1, 3, 1.0, 50))
+    assert links(found, facts([0, 0, 1, 1])).tolist() == [True, False, False, True]
 
 
 def test_a_view_links_to_one_view_of_every_other_window() -> None:

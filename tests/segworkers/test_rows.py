@@ -53,11 +53,6 @@ def test_objects_without_a_score_pass_the_score_filter() -> None:
     assert len(rows(objects((1, 1, 3, 3), score=[np.nan]), min_score=0.9)) == 1
 
 
-def test_one_mask_of_one_class_is_one_object_and_the_better_score_stays() -> None:
-    found = objects((10, 10, 12, 12), (10, 10, 12, 12), (10, 10, 12, 12), label=[0, 0, 1], score=[0.3, 0.8, 0.1])
-    assert sorted((r["label"], r["score"]) for r in rows(found)) == [("class_1", 0.8), ("class_2", 0.1)]
-
-
 def test_identity_depends_on_source_label_and_mask_alone() -> None:
     one = rows(objects((10, 10, 12, 12), score=[0.3]))[0]["instance_id"]
     assert one == rows(objects((50, 50, 52, 52), (10, 10, 12, 12), score=[0.1, 0.9]))[1]["instance_id"]
