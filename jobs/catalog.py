@@ -49,7 +49,7 @@ def find_inputs(inputs: Sequence[str]) -> tuple[list[str], list[Skipped]]:
 
     inputs: files, folders (recursive), globs (`**` too), manifests (.txt, .csv, .parquet), file://, http(s):// and
     s3:// objects, s3 prefixes and globs. Hidden files are passed over unless named, and so are run folders. The inputs
-    are absolute, distinct and sorted; URLs keep the signatures they were given with, so they are to be opened, not shown.
+    are absolute, distinct and sorted; URLs keep the signatures they were given with, to be opened, not shown.
     """
     found: dict[str, str] = {}
     skipped: list[Skipped] = []

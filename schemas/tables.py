@@ -79,7 +79,7 @@ INSTANCES = _schema(
         _field(
             "mask_value",
             pa.int64(),
-            "pixel value in the stitched mask of its source, 1 and up; where objects overlap the higher score is on top",
+            "pixel value in the stitched mask of its source, 1 and up; on overlaps the higher score is on top",
         ),
         _field(
             "mask_rle",
