@@ -35,7 +35,8 @@ test: $(STAMP) ## The fast tests, minutes
 	$(PY) -m pytest $(PYTEST_FLAGS)
 
 test-slow: $(STAMP) ## The slow tests, and the laws with many more examples
-	HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -m "(slow or nightly) and not network" $(PYTEST_FLAGS)
+	$(PY) -m pytest -m "slow and not network" $(PYTEST_FLAGS)
+	HYPOTHESIS_PROFILE=nightly $(PY) -m pytest --timeout=3600 tests/laws $(PYTEST_FLAGS)
 
 check: lint types contracts test ## Format, lint, types, import contracts, tests
 
