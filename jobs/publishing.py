@@ -22,6 +22,7 @@ from jobs.engines.base import Engine
 from jobs.ledger import Failed, Ledger
 from jobs.merging import all_results
 from schemas.models import ModelManifest
+from schemas.sources import source_id_of
 from schemas.tables import SCHEMA_VERSION, SCHEMAS
 from segworkers.plans import SourcePlan
 from segworkers.publishing import GEO_INSTANCES, ROWS_PER_FILE, PublishTask, put_bytes, table_bytes
@@ -284,8 +285,3 @@ def _box(receipt: Receipt) -> dict[str, int]:
     return {f"{axis}_min": start[k] for k, axis in enumerate("zyx")} | {
         f"{axis}_max": stop[k] for k, axis in enumerate("zyx")
     }
-
-
-def source_id_of(uri: str) -> str:
-    """The identity of an input that never became a source."""
-    return hashlib.blake2b(uri.encode(), digest_size=8).hexdigest()

@@ -12,6 +12,7 @@ run the same command with `--resume`, and it goes on.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -239,8 +240,6 @@ def _light_engine(plans: Sequence[SourcePlan], engine: Engine) -> Engine:
 
 
 def _statistics_name(plan: SourcePlan) -> str:
-    import hashlib
-
     key = hashlib.blake2b(f"{plan.source.fingerprint}/{plan.bands}".encode(), digest_size=8).hexdigest()
     return f"statistics/{plan.source.source_id}.{key}.json"
 

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from schemas.grids import PixelGrid
 
 
+def source_id_of(uri: str) -> str:
+    """16 hexadecimal digits from a URI: the same file keeps its identity when it is touched or copied back."""
+    return hashlib.blake2b(uri.encode(), digest_size=8).hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """What a header read tells about one input; no pixels."""
@@ -37,8 +42,8 @@ class Source:
 
     @property
     def source_id(self) -> str:
-        """16 hexadecimal digits from the URI: the same file keeps its identity when it is touched or copied back."""
-        return hashlib.blake2b(self.uri.encode(), digest_size=8).hexdigest()
+        """See `source_id_of`."""
+        return source_id_of(self.uri)
 
     @property
     def colour_bands(self) -> tuple[str, ...]:
