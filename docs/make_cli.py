@@ -44,7 +44,7 @@ segworkers verify out
 segworkers preview out survey.tif --box 0,0,500,500 -o survey.png
 ```
 
-Queries are one `SELECT` (also `FROM`, `WITH`, `DESCRIBE`, `SUMMARIZE`) over [`instances`, `images`, `tiles`,
+Queries are one `SELECT` (also `FROM`, `WITH`, `DESCRIBE`, `SUMMARIZE`) over [`instances`, `images`, `seams`, `tiles`,
 `failures`](tables.md) and `classes`, one row for each image and class. Nothing else can be read, and nothing written.
 `geometry` (OGC:CRS84) and `polygon_px` are shown as WKT; in Parquet they are WKB, and the file is GeoParquet.
 """

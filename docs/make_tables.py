@@ -18,7 +18,7 @@ INTRODUCTION = f"""\
 
 <!-- Written by `make docs` from schemas/tables.py. Change it there, or in docs/make_tables.py. -->
 
-Schema version {SCHEMA_VERSION}. A run publishes four tables below `OUT/tables/GENERATION/`; `OUT/current.json` lists
+Schema version {SCHEMA_VERSION}. A run publishes five tables below `OUT/tables/GENERATION/`; `OUT/current.json` lists
 the files of the live generation, with rows, bytes and SHA-256. Every file's metadata carries `segworkers.table` and
 `segworkers.schema_version`, every column's carries `description` and, where it has one, `unit`. The major number of the
 version goes up when a column changes its meaning or goes, the minor number when one comes.
@@ -26,8 +26,9 @@ version goes up when a column changes its meaning or goes, the minor number when
 Pixel indices are 0-based in the order z, y, x; boxes are half-open; positions count from the corner of pixel 0, so its
 centre is 0.5. An image has z = 0 and depth 1. **Null means unknown or not applicable, never 0.**
 
-`instances` and `images` depend on inputs, model and filters only: whatever the work tiles, engine, number of workers,
-order of arrival and retries, they are the same byte for byte. `tiles` and `failures` tell how the work went.
+`instances`, `images` and `seams` depend on inputs, model and filters only: whatever the work tiles, engine,
+number of workers, order of arrival and retries, they are the same byte for byte. `tiles` and `failures`
+tell how the work went.
 """
 
 ABOUT = {
@@ -35,6 +36,9 @@ ABOUT = {
 One row for each object. GeoParquet 1.1 (WKB, OGC:CRS84, `bbox` covering), sorted by source and along a Hilbert curve
 within it, zstd, 30,000 rows a row group. `mask_rle` is the object; geometry is a view of it.""",
     "images": "One row for each source, and one, mostly null, for each input that could not be used.",
+    "seams": """\
+The seam profile of each source: valid pixels and objects by their distance from the nearest border of a window that
+lies inside the image. Without a seam the density is flat; `seam_verdict` in `images` says whether it is.""",
     "tiles": "The ledger: one row for each work tile; its pixels add up to the source's (`segworkers verify`).",
     "failures": "One row for each input, or part of one, that was not processed, with what to do.",
 }
@@ -62,6 +66,11 @@ QUERIES: list[tuple[str, str]] = [
     (
         "Objects whose outline rests on weak agreement between windows",
         "SELECT instance_id, n_views, min_link_overlap FROM instances WHERE min_link_overlap < 0.5",
+    ),
+    (
+        "Is there a seam? Density of objects by distance from windows' borders, over all images",
+        "SELECT zone, distance_min_px, 1e6 * sum(object_count) / sum(pixels) AS objects_per_mpx FROM seams\n"
+        "WHERE zone <> 'margin' GROUP BY ALL HAVING sum(pixels) > 0 ORDER BY distance_min_px",
     ),
     ("What was not processed, and why", "SELECT source_uri, scope, reason, message, hint FROM failures"),
     (

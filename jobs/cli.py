@@ -182,7 +182,7 @@ def plan(
 def query(
     out: Out,
     sql: Annotated[
-        str, typer.Argument(metavar="SQL", help="One SELECT over instances, images, tiles, failures, classes.")
+        str, typer.Argument(metavar="SQL", help="One SELECT over instances, images, seams, tiles, failures, classes.")
     ],
     format: Annotated[
         QueryFormat | None, typer.Option("--format", help="Default: by the suffix of FILE, else table.")
@@ -203,14 +203,38 @@ def query(
 def verify(
     out: Out,
     everything: Annotated[bool, typer.Option("--all", help="Decode every mask instead of a sample.")] = False,
+    doubtful: Annotated[
+        bool, typer.Option("--doubtful", help="List doubtful merges, the weakest first; the checks go to stderr.")
+    ] = False,
+    below: Annotated[
+        float, typer.Option("--below", min=0, max=1, help="With --doubtful: overlap (IoU) under which a link is.")
+    ] = 0.5,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="With --doubtful: merges at most.")] = None,
+    format: Annotated[
+        QueryFormat | None,
+        typer.Option("--format", help="With --doubtful; default: by the suffix of FILE, else table."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="With --doubtful: file instead of stdout.")
+    ] = None,
 ) -> None:
-    """Check that files, checksums, ledger, counts and masks of a run agree; exit code 1 where they do not."""
+    """Check that files, checksums, ledger, counts and masks of a run agree; exit code 1 where they do not.
+
+    Doubtful merges leave the exit code as it is.
+    """
     from jobs.render import verify_lines
     from jobs.verify import verify as verify_run
 
     report = verify_run(out, everything=everything)
-    print("\n".join(verify_lines(report)))
+    print("\n".join(verify_lines(report)), file=sys.stderr if doubtful else sys.stdout)
     report.raise_if_bad()
+    if doubtful:
+        from jobs.doubtful import doubtful_sql
+        from jobs.query import run_query
+        from jobs.results import open_results
+
+        chosen = format.value if format else None
+        run_query(open_results(out), doubtful_sql(below), format=chosen, limit=limit, output=output)
 
 
 @app.command()

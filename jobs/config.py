@@ -48,6 +48,9 @@ class ModelSpec(_Part):
     """Overlap of neighbouring windows in pixels, in the form of `window`; null: what the model declares."""
     object_size: Annotated[float, Field(gt=0)] | None = None
     """Length in pixels of the larger objects, to be warned of a smaller overlap; null: what the model declares."""
+    blend: Literal["none", "gaussian"] | None = None
+    """Dense models: `gaussian` averages the class probabilities of overlapping windows, `none` takes a pixel from the
+    window whose middle it is in; null: what the model declares."""
     resolution: Annotated[float, Field(gt=0)] | None = None
     """Metres per pixel that the model works at; null: what the model declares."""
 
@@ -70,20 +73,31 @@ class ModelSpec(_Part):
 
 
 class OutputSpec(_Part):
-    """Where results go, and which objects become rows. Filters act on whole objects, after the merge."""
+    """Where results go, and which objects become rows.
+
+    Filters act on whole objects, after the merge: holes are filled, then sizes, scores and borders are looked at, then
+    the largest is chosen.
+    """
 
     path: Annotated[str, Field(min_length=1)]
     """Run folder; created if absent."""
     masks: Literal["none", "labels", "classes"] = "none"
     """Stitched mask raster of each source: pixel values are the table's `mask_value`, or class numbers."""
+    fill_holes: bool | Annotated[int, Field(ge=1)] = False
+    """Whether holes of objects are filled; a number fills those of at most so many pixels. A hole is what an object
+    encloses on all sides within the source; in a volume a tunnel is none. All of it is filled, also what is nodata,
+    failed (the object is then not `is_complete`) or part of other objects, which keep their own rows and masks."""
     min_pixels: Annotated[int, Field(ge=1)] = 1
-    """Smaller objects are dropped."""
+    """Smaller objects are dropped; filled holes count."""
     max_pixels: Annotated[int, Field(ge=1)] | None = None
     """Larger objects are dropped."""
     min_score: float | None = None
     """Objects with a lower score are dropped; objects without a score stay."""
-    drop_border: bool = False
-    """Whether objects that touch the edge of the source are dropped."""
+    border: Literal["keep", "drop", "unbiased"] = "keep"
+    """Objects that touch the edge of the source: `keep` all, `drop` all, or drop only those in its first row or column
+    (or plane, of a volume), so that counts per area are `unbiased` (Gundersen's counting frame)."""
+    largest_only: bool = False
+    """Whether only the largest object of each class is kept in each source, of those that passed all other filters."""
 
     @model_validator(mode="after")
     def _ordered(self) -> OutputSpec:

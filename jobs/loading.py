@@ -131,6 +131,8 @@ def _problem(problem: ErrorDetails, label: str, overridden: Sequence[tuple[str, 
     if where[:2] == ("model", "bands") and len(where) > 3:
         # A union reports each of its branches and adds their names to the location; the user wrote no such key.
         where, message = where[:3], "expected a band's name or its 0-based index"
+    if where[:2] == ("output", "fill_holes"):
+        where, message = where[:2], "expected true, false, or how many pixels (at least 1) the largest filled hole has"
     return f"{label}: {'.'.join(where) or 'spec'}: {message}"
 
 

@@ -16,13 +16,16 @@ from schemas.models import ModelManifest
 from schemas.tables import SCHEMA_VERSION
 from segworkers.finishing import RowsPart
 from segworkers.merging import LinkTask, MergeTask, ResolveTask, merge_tasks
-from segworkers.plans import SourcePlan
+from segworkers.plans import SourcePlan, blocks
 from segworkers.receipts import Receipt
 from segworkers.rows import ROWS_VERSION, Filters, RowsReceipt, RowsTask
 from segworkers.store import Store
 
 TILES_PER_TASK = 64
-"""Work tiles whose objects one rows task measures."""
+"""Work tiles whose objects one rows task measures, at most."""
+
+OBJECTS_PER_TASK = 50_000
+"""Objects and open parts of the tiles of a rows task, about: seconds of work, and a bound on the memory it takes."""
 
 
 def merge_sources(
@@ -61,15 +64,15 @@ def rows_tasks(
     """Every tile of every source in exactly one task; many small sources share one."""
     tasks: list[RowsTask] = []
     parts: list[RowsPart] = []
-    held = 0
-    for part in _parts(plans, ledger, resolving):
+    told: list[Receipt] = []
+    for part, receipts in _parts(plans, ledger, resolving):
         parts.append(part)
-        held += len(part.shards)
-        if held >= TILES_PER_TASK:
-            tasks.append(_task(parts, model, ledger, filters))
-            parts, held = [], 0
+        told += receipts
+        if len(told) >= TILES_PER_TASK or sum(map(_weight, told)) >= OBJECTS_PER_TASK:
+            tasks.append(_task(parts, told, model, filters))
+            parts, told = [], []
     if parts:
-        tasks.append(_task(parts, model, ledger, filters))
+        tasks.append(_task(parts, told, model, filters))
     return tasks
 
 
@@ -87,46 +90,51 @@ def all_results(
         yield outcome.result
 
 
-def _parts(plans: Sequence[SourcePlan], ledger: Ledger, resolving: dict[str, ResolveTask]) -> Iterator[RowsPart]:
+def _parts(
+    plans: Sequence[SourcePlan], ledger: Ledger, resolving: dict[str, ResolveTask]
+) -> Iterator[tuple[RowsPart, Sequence[Receipt]]]:
+    """Parts that fit into a task, with the receipts of their tiles."""
     for plan in plans:
         receipts = ledger.of(plan)
         resolve = resolving.get(plan.source.source_id)
         failed = tuple(box for receipt in receipts for box in receipt.failed_cells)
-        for first in range(0, len(receipts), TILES_PER_TASK):
-            some = receipts[first : first + TILES_PER_TASK]
-            yield RowsPart(
+        for block in blocks([_weight(receipt) for receipt in receipts], TILES_PER_TASK, OBJECTS_PER_TASK):
+            some = receipts[block]
+            part = RowsPart(
                 plan=plan,
                 shards=tuple(receipt.shard for receipt in some),
-                first=first,
+                first=block.start,
                 groups=None if resolve is None else resolve.name,
                 index=None if resolve is None else resolve.index,
                 failed=failed,
             )
+            yield part, some
 
 
-def _task(parts: Sequence[RowsPart], model: ModelManifest, ledger: Ledger, filters: Filters) -> RowsTask:
+def _weight(receipt: Receipt) -> int:
+    return receipt.objects + receipt.open
+
+
+def _task(parts: Sequence[RowsPart], receipts: Sequence[Receipt], model: ModelManifest, filters: Filters) -> RowsTask:
     """The task, named after everything that its rows depend on."""
     identity = [
         f"rows {ROWS_VERSION}, schema {SCHEMA_VERSION}",
         json.dumps(asdict(filters), sort_keys=True),
         *(f"{part.plan.source.source_id} {part.groups} {part.failed} {part.shards}" for part in parts),
-        *(_checksums(part, ledger.of(part.plan)) for part in parts),
+        *(receipt.shard_sha256 for receipt in receipts),
     ]
     key = hashlib.blake2b("\n".join(identity).encode(), digest_size=10).hexdigest()
     return RowsTask(parts=tuple(parts), model=model, filters=filters, name=f"rows/{key}.rows")
 
 
-def _checksums(part: RowsPart, receipts: Sequence[Receipt]) -> str:
-    return "".join(receipt.shard_sha256 for receipt in receipts[part.first : part.first + len(part.shards)])
-
-
 def _filters(spec: JobSpec) -> Filters:
     output = spec.output
     return Filters(
+        fill_holes=output.fill_holes,
         min_pixels=output.min_pixels,
         max_pixels=output.max_pixels,
         min_score=output.min_score,
-        drop_border=output.drop_border,
+        border=output.border,
     )
 
 

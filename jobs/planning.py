@@ -23,8 +23,8 @@ from segworkers.model_grid import ModelGrid
 from segworkers.plans import SourcePlan
 from segworkers.readers.base import Reader
 from segworkers.resampling import model_shape
-from segworkers.segmenters.loading import ModelSpec, resolve_model
-from segworkers.tiling import TilePlan, group_for
+from segworkers.segmenters.loading import ModelSpec, require_blendable, resolve_model
+from segworkers.tiling import TilePlan, group_for, margin_of
 
 WORKER_BASE_BYTES = 500_000_000
 """What a worker process needs before it holds a pixel: interpreter, libraries, GDAL's cache, model buffers."""
@@ -84,8 +84,8 @@ def plan(spec: JobSpec) -> PlanReport:
     """What a run of `spec` would do, from headers alone. Raises SpecError."""
     planned = prepare(spec)
     sources = tuple(_shown(each, planned.manifest) for each in planned.plans)
-    tile_pixels = max((t.tile((0, 0, 0)).read.volume for t in (p.tiles for p in planned.plans)), default=0)
-    per_pixel = max((_bytes_per_pixel(p.source, p.grid, p.bands) for p in planned.plans), default=0)
+    tile_pixels = max((_largest_read(p.tiles) for p in planned.plans), default=0)
+    per_pixel = max((_bytes_per_pixel(p.source, p.grid, p.bands, planned.manifest) for p in planned.plans), default=0)
     return PlanReport(
         sources=sources,
         skipped=planned.skipped,
@@ -97,6 +97,12 @@ def plan(spec: JobSpec) -> PlanReport:
         model=planned.manifest,
         warnings=tuple(general_warnings(planned)),
     )
+
+
+def _largest_read(tiles: TilePlan) -> int:
+    """Pixels that a tile reads: the first, or the second, which has neighbours on both sides."""
+    second = zyx([min(1, n - 1) for n in tiles.shape])
+    return max(tiles.tile(index).read.volume for index in ((0, 0, 0), second))
 
 
 def prepare(spec: JobSpec) -> Planned:
@@ -144,26 +150,29 @@ def _overridden(manifest: ModelManifest, spec: JobSpec) -> ModelManifest:
         "bands": tuple(spec.model.bands) if spec.model.bands else manifest.bands,
         "resolution": spec.model.resolution or manifest.resolution,
         "object_size": spec.model.object_size or manifest.object_size,
+        "blend": spec.model.blend or manifest.blend,
     }
     try:
-        return replace(manifest, **changes)
+        changed = replace(manifest, **changes)
     except ValueError as error:
         raise SpecError(f"model: {error}") from None
+    require_blendable(spec.model.reference, changed)
+    return changed
 
 
 def _source_plan(source: Source, manifest: ModelManifest, spec: JobSpec) -> SourcePlan:
     bands = _band_indices(source, manifest)
     grid = _model_grid(source, manifest)
     lattice = Lattice(manifest.window, manifest.overlap, grid.shape)
-    budget = max(spec.tiling.memory_bytes - WORKER_BASE_BYTES, 0) // _bytes_per_pixel(source, grid, bands)
-    target = min(spec.tiling.tile**2, max(budget, 1))
-    group = group_for(lattice, manifest.batch, target)
+    budget = max(spec.tiling.memory_bytes - WORKER_BASE_BYTES, 0) // _bytes_per_pixel(source, grid, bands, manifest)
+    margin = margin_of(manifest)
+    group = group_for(lattice, manifest.batch, spec.tiling.tile**2, margin, max(budget, 1))
     block = zyx(
         [1, *(max(1, b * m // n) for b, m, n in zip(source.block, grid.shape[1:], grid.native[1:], strict=True))]
     )
     # Strips as wide as the image would make every work tile read whole rows it does not need.
     block = zyx([1, min(block[1], manifest.window[1]), min(block[2], manifest.window[2])])
-    return SourcePlan(source=source, grid=grid, tiles=TilePlan(lattice, group, block), bands=bands)
+    return SourcePlan(source=source, grid=grid, tiles=TilePlan(lattice, group, block, margin), bands=bands)
 
 
 def _band_indices(source: Source, manifest: ModelManifest) -> tuple[int, ...]:
@@ -209,12 +218,14 @@ def pixel_size_m(grid: PixelGrid, frame: GroundFrame) -> tuple[float, float]:
     return float(np.hypot(*scale[:, 1])), float(np.hypot(*scale[:, 0]))
 
 
-def _bytes_per_pixel(source: Source, grid: ModelGrid, bands: tuple[int, ...]) -> int:
+def _bytes_per_pixel(source: Source, grid: ModelGrid, bands: tuple[int, ...], manifest: ModelManifest) -> int:
     """Memory that a pixel of a work tile's read box costs a worker."""
     reduction = grid.native[1] * grid.native[2] / (grid.shape[1] * grid.shape[2])
     stored = len(bands) * np.dtype(source.dtype).itemsize + 1
     reading = 0 if grid.is_native else stored * reduction
-    return int(np.ceil(BLOCKS_IN_FLIGHT * stored + reading + ENCODING_BYTES))
+    # Float32 sums of every class, background and the weights: of some rows of cells at a time, but in two calls.
+    blending = 0 if manifest.blend == "none" else 4 * (len(manifest.classes) + 2)
+    return int(np.ceil(BLOCKS_IN_FLIGHT * stored + reading + blending + ENCODING_BYTES))
 
 
 def _shown(plan: SourcePlan, manifest: ModelManifest) -> PlannedSource:
@@ -272,6 +283,8 @@ def general_warnings(planned: Planned) -> list[str]:
             f"overlap of {min(manifest.overlap[1:])} pixels: smaller than the expected object "
             f"({manifest.object_size:g} pixels), which will have to be assembled from several windows"
         )
+    if manifest.blend != "none" and not any(manifest.overlap):
+        found.append("blend: the windows do not overlap, so there is nothing to blend; set model.overlap")
     if not planned.plans:
         found.append("no usable input")
     return found

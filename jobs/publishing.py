@@ -19,18 +19,27 @@ import pyarrow as pa
 from jobs import bootstrap
 from jobs.config import JobSpec
 from jobs.engines.base import Engine
+from jobs.images import image_rows
 from jobs.ledger import Failed, Ledger
 from jobs.merging import all_results
+from jobs.seams import SourceSeams, run_verdict, seam_warnings
 from schemas.models import ModelManifest
 from schemas.sources import source_id_of
 from schemas.tables import SCHEMA_VERSION, SCHEMAS
 from segworkers.plans import SourcePlan
-from segworkers.publishing import GEO_INSTANCES, ROWS_PER_FILE, PublishTask, put_bytes, table_bytes
+from segworkers.publishing import (
+    GEO_INSTANCES,
+    ROWS_PER_FILE,
+    PublishedRows,
+    PublishTask,
+    put_bytes,
+    table_bytes,
+)
 from segworkers.publishing import Published as PublishedFile
-from segworkers.receipts import AREA_UNIT, CellCounts, Receipt
+from segworkers.receipts import CellCounts, Receipt
 from segworkers.rows import RowsReceipt
+from segworkers.seam_test import SeamVerdict
 from segworkers.store import Store
-from segworkers.totals import SCORE_UNIT, ClassTotals
 
 ROWS_PER_TASK = ROWS_PER_FILE
 """Rows after which a publishing task is full; a larger source makes a larger task of its own."""
@@ -46,8 +55,12 @@ class Published:
     """Objects of each class, in the model's order."""
     files_of: dict[str, tuple[str, ...]]
     """Files of `instances` by the sources that have rows in them."""
+    seam: SeamVerdict
+    """Over all sources."""
     masks: tuple[dict[str, Any], ...] = ()
     """Stitched masks, as the pointer lists them."""
+    warnings: tuple[str, ...] = ()
+    """What a careful person would want to know about the result."""
 
     def pointer(self) -> bytes:
         """`current.json`: what the run folder shows from now on."""
@@ -57,6 +70,7 @@ class Published:
             "schema_version": SCHEMA_VERSION,
             "tables": tables,
             "masks": list(self.masks),
+            "seam": asdict(self.seam),
         }
         return json.dumps(content, indent=2, sort_keys=True).encode()
 
@@ -76,13 +90,16 @@ def publish(
     spec: JobSpec,
 ) -> Published:
     """Write all tables of a generation."""
-    generation = _generation(plans, model, ledger, merged, failed)
+    largest_only = spec.output.largest_only
+    generation = _generation(plans, model, ledger, merged, failed, largest_only=largest_only)
     folder = f"tables/{generation}"
-    tasks = list(_publish_tasks(plans, merged, f"{folder}/instances"))
+    tasks = [replace(task, largest_only=largest_only) for task in _publish_tasks(plans, merged, f"{folder}/instances")]
     written = list(all_results(engine, bootstrap.PublishWorkers(store.url), tasks, spec))
     totals = {source: by_class for part in written for source, by_class in part.totals.items()}
+    seams = _seams(plans, ledger, written)
     small = {
-        "images": _images(plans, model, ledger, totals, failed),
+        "images": image_rows(model, ledger, totals, seams, failed),
+        "seams": [row for each in seams for row in each.rows()],
         "tiles": [_tile_row(plan, receipt) for plan in plans for receipt in ledger.of(plan)],
         "failures": _failures(plans, ledger, failed),
     }
@@ -98,7 +115,28 @@ def publish(
         for label in model.classes
     }
     files_of = {source: tuple(file.path for file in part.files) for part in written for source in part.sources}
-    return Published(generation=generation, tables=tables, counts=counts, files_of=files_of)
+    verdict = run_verdict(seams)
+    return Published(
+        generation=generation,
+        tables=tables,
+        counts=counts,
+        files_of=files_of,
+        seam=verdict,
+        warnings=tuple(seam_warnings(verdict, seams, model)),
+    )
+
+
+def _seams(plans: Sequence[SourcePlan], ledger: Ledger, written: Sequence[PublishedRows]) -> list[SourceSeams]:
+    """The profile of each source, in the table's order."""
+    totals = {source: sums for part in written for source, sums in part.seams.items()}
+    return [
+        SourceSeams.of(
+            plan,
+            sum((receipt.counts for receipt in ledger.of(plan)), CellCounts()),
+            totals.get(plan.source.source_id),
+        )
+        for plan in sorted(plans, key=lambda each: (each.source.uri, each.source.source_id))
+    ]
 
 
 def _generation(
@@ -107,9 +145,11 @@ def _generation(
     ledger: Ledger,
     merged: Sequence[RowsReceipt],
     failed: Sequence[Failed],
+    *,
+    largest_only: bool,
 ) -> str:
     """A hash of everything that the tables depend on."""
-    lines = [SCHEMA_VERSION, model.digest, *(receipt.name for receipt in merged)]
+    lines = [SCHEMA_VERSION, model.digest, f"largest only: {largest_only}", *(receipt.name for receipt in merged)]
     lines += [receipt.shard_sha256 for plan in plans for receipt in ledger.of(plan)]
     lines += [f"{each.uri} {each.reason} {each.message}" for each in failed]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
@@ -124,12 +164,12 @@ def _publish_tasks(plans: Sequence[SourcePlan], merged: Sequence[RowsReceipt], f
             rows[source] = rows.get(source, 0) + count
             if count:
                 files.setdefault(source, []).append(receipt.name)
-    first, held, sources = 0, 0, list[str]()
+    first, held, sources = 0, 0, list[SourcePlan]()
     for plan in plans:
         source = plan.source.source_id
         if not rows.get(source):
             continue
-        sources.append(source)
+        sources.append(plan)
         held += rows[source]
         if held >= ROWS_PER_TASK:
             yield _publish_task(folder, first, sources, files)
@@ -138,98 +178,11 @@ def _publish_tasks(plans: Sequence[SourcePlan], merged: Sequence[RowsReceipt], f
         yield _publish_task(folder, first, sources, files)
 
 
-def _publish_task(folder: str, first: int, sources: Sequence[str], files: dict[str, list[str]]) -> PublishTask:
+def _publish_task(folder: str, first: int, plans: Sequence[SourcePlan], files: dict[str, list[str]]) -> PublishTask:
+    sources = tuple(plan.source.source_id for plan in plans)
     names = tuple(dict.fromkeys(name for source in sources for name in files[source]))
-    return PublishTask(folder=folder, first=first, sources=tuple(sources), files=names)
-
-
-def _images(
-    plans: Sequence[SourcePlan],
-    model: ModelManifest,
-    ledger: Ledger,
-    totals: dict[str, dict[str, ClassTotals]],
-    failed: Sequence[Failed],
-) -> list[dict[str, Any]]:
-    """One row for each source, and one with nulls for each input that could not be used."""
-    rows = [_image_row(plan, model, ledger.of(plan), totals.get(plan.source.source_id, {})) for plan in plans]
-    for each in failed:
-        if each.scope == "input":
-            unknown = dict.fromkeys(SCHEMAS["images"].names)
-            rows.append(
-                unknown
-                | {
-                    "source_id": source_id_of(each.uri),
-                    "source_uri": each.uri,
-                    "status": "failed",
-                    "reason": each.reason,
-                    "is_lower_bound": True,
-                    "model": model.name,
-                    "model_digest": model.digest,
-                }
-            )
-    return sorted(rows, key=lambda row: (row["source_uri"], row["source_id"]))
-
-
-def _image_row(
-    plan: SourcePlan, model: ModelManifest, receipts: Sequence[Receipt], by_class: dict[str, ClassTotals]
-) -> dict[str, Any]:
-    source = plan.source
-    counts = sum((receipt.counts for receipt in receipts), CellCounts())
-    unknown = counts.failed > 0 and counts.done + counts.empty == 0
-    area = None if unknown or counts.valid_area is None else counts.valid_area / AREA_UNIT
-    everything = ClassTotals()
-    for part in by_class.values():
-        everything.add(part)
-    reasons = sorted({receipt.reason for receipt in receipts if receipt.reason})
-    return {
-        "source_id": source.source_id,
-        "source_uri": source.uri,
-        "status": "failed" if unknown else "partial" if counts.failed else "done",
-        "reason": ", ".join(reasons) or None,
-        "is_lower_bound": counts.failed > 0,
-        "object_count": None if unknown else everything.objects,
-        "mean_score": _mean_score(everything),
-        "classes": None
-        if unknown
-        else [_class_row(label, by_class.get(label, ClassTotals()), area) for label in model.classes],
-        "pixels": counts.total,
-        "pixels_done": counts.done,
-        "pixels_empty": counts.empty,
-        "pixels_nodata": counts.nodata,
-        "pixels_failed": counts.failed,
-        "valid_area_m2": area,
-        "objects_per_km2": _density(everything.objects, area),
-        "capped_windows": sum(receipt.capped_windows for receipt in receipts),
-        "depth": source.grid.shape[0],
-        "height": source.grid.shape[1],
-        "width": source.grid.shape[2],
-        "dtype": source.dtype,
-        "bands": list(source.bands),
-        "georeference": source.grid.georeference,
-        "crs": source.grid.crs_wkt,
-        "model": model.name,
-        "model_digest": model.digest,
-    }
-
-
-def _class_row(label: str, totals: ClassTotals, valid_area: float | None) -> dict[str, Any]:
-    measured = valid_area is not None and totals.area is not None
-    return {
-        "label": label,
-        "object_count": totals.objects,
-        "mean_score": _mean_score(totals),
-        "pixel_count": totals.pixels,
-        "area_m2": totals.area / AREA_UNIT if measured and totals.area is not None else None,
-        "objects_per_km2": _density(totals.objects, valid_area),
-    }
-
-
-def _mean_score(totals: ClassTotals) -> float | None:
-    return totals.score / SCORE_UNIT / totals.scored if totals.scored else None
-
-
-def _density(objects: int, valid_area: float | None) -> float | None:
-    return objects / (valid_area / 1e6) if valid_area else None
+    frames = tuple(plan.seams for plan in plans)
+    return PublishTask(folder=folder, first=first, sources=sources, files=names, frames=frames)
 
 
 def _tile_row(plan: SourcePlan, receipt: Receipt) -> dict[str, Any]:

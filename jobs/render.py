@@ -24,6 +24,7 @@ def summary_lines(summary: RunSummary) -> list[str]:
         f"{'at least ' if incomplete else ''}{summary.objects:,} objects in {summary.sources:,} sources",
         *(f"  {count:>12,}  {label}" for label, count in summary.counts.items()),
         f"{summary.tiles:,} tiles ({summary.tiles_resumed:,} from an earlier run), {work}",
+        summary.seam,
     ]
     out = shlex.quote(summary.out)
     if incomplete:
@@ -46,6 +47,9 @@ def verify_lines(report: VerifyReport) -> list[str]:
         + (f", {len(check.problems):,} problems" if check.problems else "")
         for check in report.checks
     ]
+    from jobs.doubtful import doubtful_line
+
+    lines.append(doubtful_line(report.doubtful))
     return [*lines, f"generation {report.generation}: {'everything agrees' if not report.problems else 'NOT verified'}"]
 
 

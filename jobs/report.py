@@ -10,8 +10,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from jobs.doubtful import count_doubtful, doubtful_line
 from jobs.preview import preview
 from jobs.results import Results
+from jobs.seams import verdict_line
 from schemas.errors import SegworkersError
 from segworkers.readers.base import Reader
 
@@ -46,6 +48,7 @@ def write_report(
         f"<h1>{escape(title)}</h1>",
         f'<p class="quiet">{total["objects"] or 0:,} objects in {total["images"]:,} images · '
         f"generation {escape(results.generation)}</p>",
+        *_evidence(results),
         "<h2>Classes</h2>",
         _table(results.sql("SELECT label, sum(object_count) AS objects FROM classes GROUP BY ALL ORDER BY label")),
         "<h2>Images</h2>",
@@ -67,6 +70,13 @@ def write_report(
     target = folder / "index.html"
     target.write_text(page, encoding="utf-8")
     return target
+
+
+def _evidence(results: Results) -> Iterable[str]:
+    """What is known about the merge: the seam verdict, and how many merges are doubtful."""
+    if results.seam is not None:
+        yield f"<p>{escape(verdict_line(results.seam))}</p>"
+    yield f'<p class="quiet">{escape(doubtful_line(count_doubtful(results)))}</p>'
 
 
 def _images(rows: Sequence[Mapping[str, Any]], truth: Mapping[str, int]) -> str:

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import SpecError, StoreError
 from schemas.tables import SCHEMAS, TABLES
+from segworkers.seam_test import SeamVerdict
 from segworkers.store import LocalStore, Store, open_store
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Results:
     """Table name to its files."""
     masks: tuple[Entry, ...]
     """Stitched mask rasters."""
+    seam: SeamVerdict | None
+    """What the seam profiles of all sources say together; None where an older version published them."""
 
     @property
     def out(self) -> str:
@@ -192,9 +195,10 @@ def open_results(out: str | Path) -> Results:
         tables = {str(name): tuple(_entry(item) for item in items) for name, items in body["tables"].items()}
         masks = tuple(_entry(item) for item in body.get("masks", []))
         generation, version = str(body["generation"]), str(body["schema_version"])
+        seam = SeamVerdict(**body["seam"]) if "seam" in body else None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(f"{out}/current.json: is not a manifest of published tables: {error!r}") from error
-    return Results(store, _scratch_folder(store), generation, version, tables, masks)
+    return Results(store, _scratch_folder(store), generation, version, tables, masks, seam)
 
 
 def _scratch_folder(store: Store) -> Path:

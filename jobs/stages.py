@@ -26,6 +26,7 @@ from jobs.ledger import Failed, Ledger, chunks, read_ledger, settle
 from jobs.merging import merge_sources
 from jobs.planning import DOUBLES_INPUTS, Planned, general_warnings, model_warnings, prepare
 from jobs.publishing import Published, publish
+from jobs.seams import verdict_line
 from jobs.stitched import write_masks
 from schemas.errors import SegworkersError, SpecError, TileError
 from segworkers.commits import commit_failure
@@ -63,6 +64,8 @@ class RunSummary:
     pixels_failed: int
     seconds: float
     generation: str
+    seam: str
+    """The seam profile's verdict as one line."""
 
 
 def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
@@ -87,6 +90,8 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
         merged = merge_sources(plans, planned.manifest, ledger, store, light, spec)
         events.stage("publish")
         published = publish(plans, planned.manifest, ledger, merged, failed, store, light, spec)
+        for warning in published.warnings:
+            events.warning(warning)
         if spec.output.masks != "none":
             published = write_masks(published, plans, planned.manifest, store, light, spec)
         store.replace("current.json", published.pointer())
@@ -270,4 +275,5 @@ def _summary(
         pixels_failed=sum(receipt.counts.failed for receipt in receipts),
         seconds=seconds,
         generation=published.generation,
+        seam=verdict_line(published.seam),
     )

@@ -19,7 +19,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs import verify_ledger, verify_masks
+from jobs import verify_ledger, verify_masks, verify_seams
+from jobs.doubtful import count_doubtful
 from jobs.results import Entry, Results, open_results
 from schemas.errors import SegworkersError, StoreError, VerifyError
 from schemas.tables import SCHEMA_VERSION, SCHEMAS, TABLES
@@ -45,6 +46,8 @@ class VerifyReport:
     out: str
     generation: str
     checks: tuple[Check, ...]
+    doubtful: dict[str, int]
+    """Doubtful merges by kind; they are findings about the objects, not problems of the tables."""
 
     @property
     def problems(self) -> list[str]:
@@ -71,7 +74,7 @@ def verify(out: str | Path, *, everything: bool = False, sample: int = SAMPLE) -
     ]
     if any(check.problems for check in checks):
         # What follows reads the tables: with files missing or columns gone it would only repeat this in other words.
-        return VerifyReport(results.out, results.generation, tuple(checks))
+        return VerifyReport(results.out, results.generation, tuple(checks), {})
     connection = results.connect()
     try:
         checks += [
@@ -80,13 +83,14 @@ def verify(out: str | Path, *, everything: bool = False, sample: int = SAMPLE) -
             _check("cores", "tiles", partial(verify_ledger.cores, connection)),
             _check("failures", "tiles and sources", partial(verify_ledger.failures, connection)),
             _check("counts", "sources", partial(verify_ledger.counts, connection)),
+            _check("seams", "sources", partial(verify_seams.seams, connection)),
             _check("identity", "objects", partial(verify_ledger.identity, connection)),
             _check("lower bounds", "sources", partial(verify_ledger.lower_bounds, connection)),
             _check("masks", "objects", partial(verify_masks.masks, connection, None if everything else sample)),
         ]
     finally:
         connection.close()
-    return VerifyReport(results.out, results.generation, tuple(checks))
+    return VerifyReport(results.out, results.generation, tuple(checks), count_doubtful(results))
 
 
 def _check(name: str, unit: str, run: Callable[[list[str]], int]) -> Check:

@@ -17,6 +17,12 @@ each band to 0..1, clipped; `zscore`: mean 0, standard deviation 1 for each band
 percentile to 0 and its Otsu level to exactly 0.5, not clipped."""
 
 
+Blend = Literal["none", "gaussian"]
+"""Dense models, where windows overlap. `none`: a pixel's class is what the window says whose cell it is in.
+`gaussian`: the class whose probability, averaged over all windows that show the pixel with Gaussian weights, is largest
+(`segworkers.blending`); the model must give probabilities."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelManifest:
     """The declared properties of a model. Checks itself; raises ValueError with the offending numbers."""
@@ -36,6 +42,8 @@ class ModelManifest:
     """Metres per pixel that the model was made for; None: the image's own grid."""
     connectivity: Literal[4, 8, 6, 18, 26] = 8
     """Dense models: which neighbours belong together (4 and 8 in the plane, 6, 18 and 26 in space)."""
+    blend: Blend = "none"
+    """Dense models: how a pixel that several windows show gets its class."""
     batch: Zyx = (1, 1, 1)
     """Windows (z, y, x) of the lattice group that forms one batch; constant, so that batches never depend on tiles."""
     object_size: float | None = None
@@ -55,6 +63,13 @@ class ModelManifest:
             )
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"{self.name}: classes must be distinct and at least one, got {self.classes}")
+        if self.blend not in ("none", "gaussian"):
+            raise ValueError(f"{self.name}: blend must be none or gaussian, got {self.blend!r}")
+        if self.blend != "none" and self.kind != "dense":
+            raise ValueError(
+                f"{self.name}: blend={self.blend} averages the class probabilities of dense models, "
+                f"this one's kind is {self.kind}; leave blend out"
+            )
         if self.resolution is not None and self.resolution <= 0:
             raise ValueError(f"{self.name}: resolution must be metres per pixel above 0, got {self.resolution}")
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Major: a column changed its meaning or went. Minor: a column came."""
 
-TABLES = ("instances", "images", "tiles", "failures")
+TABLES = ("instances", "images", "seams", "tiles", "failures")
 """The published tables, in the order in which they are usually read."""
 
 
@@ -79,7 +79,8 @@ INSTANCES = _schema(
         _field(
             "mask_value",
             pa.int64(),
-            "pixel value in the stitched mask of its source, 1 and up; on overlaps the higher score is on top",
+            "pixel value in the stitched mask of its source, 1 and up; on overlaps the higher score is on top, then "
+            "the smaller object",
         ),
         _field(
             "mask_rle",
@@ -172,6 +173,31 @@ IMAGES = _schema(
             "windows in which the model reached its own limit of detections",
             nullable=True,
         ),
+        _field(
+            "seam_verdict",
+            pa.string(),
+            "`flat`, `excess near borders`, `lack near borders`, `too few objects` or `no borders` (one window)",
+            nullable=True,
+        ),
+        _field(
+            "seam_ratio",
+            pa.float64(),
+            "density of objects near windows' borders divided by that elsewhere; 1 without a seam",
+            nullable=True,
+        ),
+        _field("seam_ratio_low", pa.float64(), "lower end of its 95 % confidence interval", nullable=True),
+        _field("seam_ratio_high", pa.float64(), "upper end of its 95 % confidence interval", nullable=True),
+        _field(
+            "object_size_p95_px",
+            pa.int64(),
+            "length that 95 % of the objects do not exceed, in pixels of the model's grid; beyond the overlap, objects "
+            "are assembled from several windows",
+            "pixel",
+            nullable=True,
+        ),
+        _field(
+            "assembled_count", pa.int64(), "objects that no single window saw whole; null where unknown", nullable=True
+        ),
         _field("depth", pa.int64(), "planes", "pixel", nullable=True),
         _field("height", pa.int64(), "rows", "pixel", nullable=True),
         _field("width", pa.int64(), "columns", "pixel", nullable=True),
@@ -185,7 +211,41 @@ IMAGES = _schema(
         ),
         _field("crs", pa.string(), "coordinate reference system as WKT", nullable=True),
         _field("model", pa.string(), "model name"),
+        _field("model_kind", pa.string(), "`dense` (a class for each pixel) or `instance` (masks)"),
         _field("model_digest", pa.string(), "hash of the model's code, weights and options"),
+    ],
+)
+
+SEAMS = _schema(
+    "seams",
+    [
+        *_SOURCE,
+        _field(
+            "zone",
+            pa.string(),
+            "`near` and `far` from windows' borders, which the verdict compares, or `margin`: what lies along "
+            "the image's edge up to the first whole period of windows, which it does not",
+        ),
+        _field(
+            "distance_min_px",
+            pa.int64(),
+            "least distance to the nearest border of a window in the image, 0 beside it, on the model's grid, along "
+            "axes with at least one whole period of windows",
+            "pixel",
+            nullable=True,
+        ),
+        _field("distance_max_px", pa.int64(), "one past the largest distance", "pixel", nullable=True),
+        _field("pixels", pa.int64(), "done and empty pixels of the source at that distance", "pixel"),
+        _field("object_count", pa.int64(), "objects with their centroid at that distance"),
+        _field(
+            "objects_per_mpx", pa.float64(), "objects in a million pixels; null without pixels", "1/Mpx", nullable=True
+        ),
+        _field(
+            "ratio",
+            pa.float64(),
+            "that density divided by that of the near and far zones together",
+            nullable=True,
+        ),
     ],
 )
 
@@ -228,5 +288,11 @@ FAILURES = _schema(
     ],
 )
 
-SCHEMAS: dict[str, pa.Schema] = {"instances": INSTANCES, "images": IMAGES, "tiles": TILES, "failures": FAILURES}
+SCHEMAS: dict[str, pa.Schema] = {
+    "instances": INSTANCES,
+    "images": IMAGES,
+    "seams": SEAMS,
+    "tiles": TILES,
+    "failures": FAILURES,
+}
 """Table name to schema."""

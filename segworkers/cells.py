@@ -45,9 +45,11 @@ def count_cells(
             failed_boxes.append(native)
             total += CellCounts(failed=native.volume)
             continue
-        valid, area = _valid(plan, cell, block.valid[cell.within(block.box.start)])
+        seen = block.valid[cell.within(block.box.start)]
+        valid, area = _valid(plan, cell, seen)
+        distances = plan.seams.count_pixels(cell, seen)
         counts = {"done" if index in busy else "empty": valid}
-        total += CellCounts(**counts, nodata=native.volume - valid, valid_area=area)
+        total += CellCounts(**counts, nodata=native.volume - valid, valid_area=area, by_distance=distances)
     return total, tuple(failed_boxes)
 
 

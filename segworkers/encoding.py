@@ -26,12 +26,13 @@ from segworkers.assembly import assemble
 from segworkers.components import groups_of
 from segworkers.dense import Fragments, label_core
 from segworkers.lattice import Lattice
-from segworkers.linking import ViewFacts, covers, group_views, links
+from segworkers.linking import ViewFacts, group_views
 from segworkers.objects import Objects, no_objects
 from segworkers.runs import RunTable, column_major, empty_runs, pixels_in_boxes, split_at_cells
 from segworkers.segmenters.base import WindowMasks
+from segworkers.slivers import near_by, relations
 from segworkers.tiling import WorkTile
-from segworkers.views import Pairs, Views, compare, without_duplicates
+from segworkers.views import Pairs, Views, is_marginal, without_duplicates
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,9 +110,7 @@ def encode_instances(
     views = without_duplicates(views_of(answers, valid, origin, lattice))
     n = len(views)
     pixels = views.masks.pixel_counts(n)
-    facts = ViewFacts(views.window, views.rank, pixels, views.cut)
-    pairs = compare(views, lattice, views.window)
-    is_link, is_cover = links(pairs, facts), covers(pairs, facts)
+    pairs, is_link, is_cover = relations(views, pixels, lattice, views.window)
     related = is_link | is_cover
     group = groups_of(n, pairs.i[related], pairs.j[related])
     exposed = _exposed(views, pixels, tile, lattice)
@@ -167,6 +166,7 @@ def views_of(answers: Mapping[Zyx, WindowMasks], valid: NDArray[np.bool_], origi
         np.concatenate(label).astype(np.int64),
         np.concatenate(score).astype(np.float64),
         cut,
+        is_marginal(RunTable(runs, owner), np.array(window, np.int64), lattice),
         RunTable(runs, owner),
     )
     filled = np.unique(owner)
@@ -175,18 +175,20 @@ def views_of(answers: Mapping[Zyx, WindowMasks], valid: NDArray[np.bool_], origi
 
 def _no_views() -> Views:
     none = np.empty(0, np.int64)
-    return Views(none, none, none, none.astype(float), none.astype(bool), empty_runs())
+    flags = none.astype(bool)
+    return Views(none, none, none, none.astype(float), flags, flags, empty_runs())
 
 
 def _exposed(views: Views, pixels: NDArray[np.int64], tile: WorkTile, lattice: Lattice) -> NDArray[np.bool_]:
-    """(n,) which views have a pixel that a window of another work tile sees too."""
+    """(n,) which views have a pixel that a window of another work tile sees too, or nearly sees."""
     own: list[int] = []
     stop: list[int] = []
     for axis in range(3):
         first, last, n = tile.start[axis], tile.stop[axis], lattice.shape[axis]
         stride, window = lattice.stride[axis], lattice.window[axis]
-        own.append((first - 1) * stride + window if first > 0 else 0)
-        stop.append(last * stride if last < n else lattice.extent[axis])
+        reach = near_by(lattice)[axis]
+        own.append((first - 1) * stride + window + reach if first > 0 else 0)
+        stop.append(last * stride - reach if last < n else lattice.extent[axis])
     boxes = np.tile(np.array([*own, *stop], np.int64), (len(views), 1))
     return pixels_in_boxes(views.masks, np.arange(len(views)), boxes, len(views)) < pixels
 
@@ -204,7 +206,7 @@ def _close(
     inside[closed] = True
     here = inside[pairs.i] & inside[pairs.j]
     own = views.take(closed)
-    facts = ViewFacts(own.window, own.rank, pixels[closed], own.cut)
+    facts = ViewFacts(own.window, own.rank, pixels[closed], own.marginal)
     linked = _renumber(pairs.take(here & is_link), closed, len(views))
     covering = _renumber(pairs.take(here & is_cover), closed, len(views))
     return assemble(own, group_views(facts, linked, covering), lattice)

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from schemas.boxes import Box
 from schemas.models import ModelManifest
 from segworkers.assembly import assemble
-from segworkers.dense import join_fragments
+from segworkers.dense import Fragments, join_fragments
+from segworkers.group_files import read_groups
 from segworkers.linking import Groups
 from segworkers.objects import Objects, join_objects
 from segworkers.plans import SourcePlan
 from segworkers.runs import RunTable, concatenate
-from segworkers.shards import Shard, from_ipc
+from segworkers.shards import Shard
 from segworkers.store import Store
 from segworkers.views import Views, join_views
 
@@ -46,12 +47,12 @@ class RowsPart:
 def gather(store: Store, part: RowsPart, model: ModelManifest) -> Iterator[Objects]:
     """The whole objects that the part reports, on the model's grid, in a few batches."""
     for name in part.shards:
-        yield Shard(name, store.read(name)).objects()
+        with Shard.open(store, name) as shard:
+            objects = shard.objects()
+        yield objects
     if part.groups is None or part.index is None:
         return
-    columns = from_ipc(store.read(part.groups))
-    mine = (columns["home"] >= part.first) & (columns["home"] < part.first + len(part.shards))
-    columns = {name: column[mine] for name, column in columns.items()}
+    columns = read_groups(store, part.groups, part.first, part.first + len(part.shards))
     if not len(columns["group"]):
         return
     shards: dict[str, str] = json.loads(store.read(part.index))
@@ -71,11 +72,12 @@ def _assembled(
     pieces: list[Any] = []
     for rows in np.split(np.arange(len(group)), cuts):
         name = shards[str(int(columns["tile"][rows[0]]))]
-        shard = Shard(name, store.read(name))
         wanted = columns["part"][rows]
-        pieces.append(shard.fragments(faces=False) if model.kind == "dense" else shard.views()[0].take(wanted))
-        if model.kind == "dense":
-            pieces[-1] = _take_fragments(pieces[-1], wanted)
+        with Shard.open(store, name) as shard:
+            if model.kind == "dense":
+                pieces.append(_take_fragments(shard.fragments(faces=False), wanted))
+            else:
+                pieces.append(shard.views()[0].take(wanted))
     if model.kind == "dense":
         label, score_sum, masks = zip(*pieces, strict=True)
         start = np.cumsum([0, *(len(part) for part in label)])
@@ -85,7 +87,7 @@ def _assembled(
     return assemble(views, Groups(group, overlap), plan.tiles.lattice)
 
 
-def _take_fragments(fragments: Any, wanted: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], RunTable]:
+def _take_fragments(fragments: Fragments, wanted: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], RunTable]:
     name = np.full(len(fragments), -1, np.int64)
     name[wanted] = np.arange(len(wanted))
     return fragments.label[wanted], fragments.score_sum[wanted], fragments.masks.renumber(name).canonical()

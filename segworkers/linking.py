@@ -7,7 +7,8 @@
 2. linked views are one object, over any number of windows (union-find);
 3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
    weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours;
-4. a cut view that no other window confirmed, and that is mostly covered by a larger object, is a sliver of it and goes.
+4. a view that no other window confirmed, that lies in other windows' cells for the most part, and that a larger view
+   of such a window covers, is a sliver of it and goes (`segworkers.slivers`).
 
 All choices follow a total order of overlap, pixels and (window, rank): no ties, no arrival order.
 """
@@ -22,11 +23,8 @@ from numpy.typing import NDArray
 from segworkers.components import groups_of
 from segworkers.views import Pairs
 
-MIN_OVERLAP = 0.2
+MIN_OVERLAP = 0.02
 """Below this IoU two views are not the same thing, even if they are each other's best."""
-
-SLIVER_COVER = 0.5
-"""A leftover covered by a larger object to more than this share is a piece of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +34,7 @@ class ViewFacts:
     window: NDArray[np.int64]
     rank: NDArray[np.int64]
     pixels: NDArray[np.int64]
-    cut: NDArray[np.bool_]
+    marginal: NDArray[np.bool_]
 
     @property
     def key(self) -> NDArray[np.int64]:
@@ -44,6 +42,13 @@ class ViewFacts:
         key = np.empty(len(self.window), np.int64)
         key[np.lexsort((self.rank, self.window))] = np.arange(len(self.window))
         return key
+
+    def by_size(self, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The smaller and the larger view of each pair; of equals the one with the later key is the smaller."""
+        key = self.key
+        swap = self.pixels[pairs.i] > self.pixels[pairs.j]
+        swap |= (self.pixels[pairs.i] == self.pixels[pairs.j]) & (key[pairs.i] < key[pairs.j])
+        return np.where(swap, pairs.j, pairs.i), np.where(swap, pairs.i, pairs.j)
 
 
 def links(pairs: Pairs, facts: ViewFacts) -> NDArray[np.bool_]:
@@ -70,12 +75,6 @@ def links(pairs: Pairs, facts: ViewFacts) -> NDArray[np.bool_]:
     return chosen
 
 
-def covers(pairs: Pairs, facts: ViewFacts) -> NDArray[np.bool_]:
-    """(k,) which pairs might make one view a sliver of the other; `group_views` decides."""
-    smaller = np.minimum(facts.pixels[pairs.i], facts.pixels[pairs.j])
-    return pairs.shared > SLIVER_COVER * smaller
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups:
     """The outcome of `group_views` for n views."""
@@ -92,7 +91,7 @@ class Groups:
 
 
 def group_views(facts: ViewFacts, linked: Pairs, covering: Pairs) -> Groups:
-    """Steps 2 to 4. linked: pairs chosen by `links`; covering: pairs chosen by `covers` (may include the linked)."""
+    """Steps 2 to 4. linked: pairs chosen by `links`; covering: pairs found by `slivers.relations`."""
     n = len(facts.window)
     group = groups_of(n, linked.i, linked.j)
     kept = _without_conflicts(facts, linked, group)
@@ -157,20 +156,13 @@ def _without_conflicts(facts: ViewFacts, linked: Pairs, group: NDArray[np.int64]
 def _without_slivers(facts: ViewFacts, group: NDArray[np.int64], covering: Pairs) -> NDArray[np.int64]:
     """Groups with -1 for the views that step 4 drops."""
     size = np.bincount(group, minlength=len(group))
-    alone = (size[group] == 1) & facts.cut
-    small = np.concatenate((covering.i, covering.j))
-    large = np.concatenate((covering.j, covering.i))
-    shared = np.concatenate((covering.shared, covering.shared))
+    alone = (size[group] == 1) & facts.marginal
+    small, large = facts.by_size(covering)
     is_cover = alone[small] & (group[small] != group[large])
-    is_cover &= shared > SLIVER_COVER * facts.pixels[small]
-    key = facts.key
-    larger = facts.pixels[large] > facts.pixels[small]
-    larger |= (facts.pixels[large] == facts.pixels[small]) & (key[large] < key[small])
-    is_cover &= larger
     small, large = small[is_cover], large[is_cover]
     result = group.copy()
     # From the largest down: whether the larger one stays is known before the smaller one asks.
-    for k in np.lexsort((key[small], -facts.pixels[small])):
+    for k in np.lexsort((facts.key[small], -facts.pixels[small])):
         if result[large[k]] >= 0:
             result[small[k]] = -1
     return result

@@ -4,7 +4,8 @@
     resolve  all links of the source: which open parts are one object, and the tile that reports it    (one task)
 
 Every pair of neighbouring tiles is looked at exactly once, from the earlier one. A link depends on its two parts alone,
-so neither the split into tasks nor their order can change the outcome.
+so neither the split into tasks nor their order can change the outcome. Masks are read by link tasks alone, a few tiles
+at a time; resolving reads what they wrote: numbers of parts, about 250 bytes of memory for each open part.
 """
 
 from __future__ import annotations
@@ -22,19 +23,24 @@ from numpy.typing import NDArray
 from schemas.boxes import Zyx, zyx
 from schemas.models import ModelManifest
 from segworkers.components import groups_of
-from segworkers.dense import forward_neighbours, touching_pairs
-from segworkers.linking import ViewFacts, covers, group_views, links
-from segworkers.plans import SourcePlan
+from segworkers.dense import Fragments, forward_neighbours, touching_pairs
+from segworkers.group_files import group_columns, pack_groups
+from segworkers.linking import ViewFacts, group_views
+from segworkers.plans import SourcePlan, blocks
 from segworkers.receipts import Receipt
 from segworkers.shards import Shard, from_ipc, to_ipc
+from segworkers.slivers import relations
 from segworkers.store import Store
-from segworkers.views import Pairs, Views, compare, join_views
+from segworkers.views import Pairs, Views, join_views
 
-MERGE_VERSION = 1
+MERGE_VERSION = 2
 """Raised whenever the same shards would give other groups."""
 
-CACHED_TILES = 64
-"""Open parts kept in memory while a link task walks along its tiles: more than two rows of neighbours."""
+CACHED_TILES = 16
+"""Tiles whose open parts a link task keeps while it walks along a row: three of each of the five rows it looks at."""
+
+PARTS_PER_TASK = 100_000
+"""Open parts of the tiles of one link task, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,11 @@ class LinkTask:
         """Where the links are kept."""
         return f"merge/{self.plan.source.source_id}/{self.key}/links-{self.tiles[0]:08d}.arrow"
 
+    @property
+    def facts(self) -> str:
+        """Where instance models' facts about the tiles' own open views are kept: what grouping must know of them."""
+        return f"merge/{self.plan.source.source_id}/{self.key}/facts-{self.tiles[0]:08d}.arrow"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveTask:
@@ -65,13 +76,14 @@ class ResolveTask:
     plan: SourcePlan
     model: ModelManifest
     key: str
-    shards: tuple[str, ...]
-    """Of all tiles with open parts, in plan order."""
+    positions: tuple[int, ...]
+    """Of all tiles with open parts: where they stand in plan order."""
     counts: tuple[int, ...]
     """Open parts of each of those tiles."""
-    positions: tuple[int, ...]
-    """Where those tiles stand in plan order."""
     links: tuple[str, ...]
+    """What the link tasks found."""
+    facts: tuple[str, ...]
+    """What they noted, in the order of the tiles."""
 
     @property
     def name(self) -> str:
@@ -85,6 +97,9 @@ class ResolveTask:
 
 
 MergeTask = LinkTask | ResolveTask
+
+Columns = dict[str, NDArray[Any]]
+"""Columns of equal length by name."""
 
 
 def later_neighbours(plan: SourcePlan, position: int, connectivity: int) -> list[tuple[int, Zyx]]:
@@ -112,18 +127,15 @@ class MergeWorker:
             self._store.create(task.name, data)
         return task.name
 
-    def _shard(self, name: str) -> Shard:
-        return Shard(name, self._store.read(name))
-
     def _link(self, task: LinkTask) -> bytes:
         find = self._dense_links if task.model.kind == "dense" else self._instance_links
-        found = find(task)
-        return to_ipc({name: np.concatenate([part[name] for part in found]) for name in found[0]})
+        return to_ipc(_joined(find(task)))
 
-    def _dense_links(self, task: LinkTask) -> list[dict[str, NDArray[Any]]]:
+    def _dense_links(self, task: LinkTask) -> list[Columns]:
         @lru_cache(CACHED_TILES)
-        def fragments(position: int) -> Any:
-            return self._shard(task.shards[position]).fragments(masks=False)
+        def fragments(position: int) -> Fragments:
+            with Shard.open(self._store, task.shards[position]) as shard:
+                return shard.fragments(masks=False)
 
         found = [_no_links()]
         for position in task.tiles:
@@ -133,65 +145,59 @@ class MergeWorker:
                     found.append(_link_columns(i + task.first[position], j + task.first[other]))
         return found
 
-    def _instance_links(self, task: LinkTask) -> list[dict[str, NDArray[Any]]]:
+    def _instance_links(self, task: LinkTask) -> list[Columns]:
+        """Pairs within the tiles as well as across; also writes down the tiles' facts."""
+
         @lru_cache(CACHED_TILES)
         def views(position: int) -> tuple[Views, NDArray[np.int64]]:
-            return self._shard(task.shards[position]).views()
+            with Shard.open(self._store, task.shards[position]) as shard:
+                return shard.views()
 
-        found = [_no_links()]
+        found, facts = [_no_links()], list[Columns]()
         for position in task.tiles:
             others = [p for p, _ in later_neighbours(task.plan, position, 26) if p in task.shards]
+            near = [views(p) for p in (position, *others)]
+            facts.append(_facts_columns(*near[0]))
+            with Shard.open(self._store, task.shards[position]) as shard:
+                found.append(_pair_columns(*shard.pairs(), np.arange(len(near[0][0])) + task.first[position]))
             if others:
-                near = [views(p) for p in (position, *others)]
                 number = np.concatenate(
                     [task.first[p] + np.arange(len(v)) for p, (v, _) in zip((position, *others), near, strict=True)]
                 )
                 found.append(_across(near, number, task.plan))
+        self._store.create(task.facts, to_ipc(_joined(facts)))
         return found
 
     def _resolve(self, task: ResolveTask) -> bytes:
-        tables = [from_ipc(self._store.read(name)) for name in task.links]
-        joined = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
-        total = sum(task.counts)
+        joined = _joined([from_ipc(self._store.read(name)) for name in task.links])
         if task.model.kind == "dense":
-            group = groups_of(total, joined["i"], joined["j"])
+            group = groups_of(sum(task.counts), joined["i"], joined["j"])
             overlap = np.full(int(group.max(initial=-1)) + 1, np.nan)
         else:
-            group, overlap = self._group_views(task, joined)
-        return to_ipc(_group_columns(group, overlap, task))
-
-    def _group_views(
-        self, task: ResolveTask, joined: dict[str, NDArray[Any]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        facts: list[tuple[NDArray[Any], ...]] = []
-        inside: list[tuple[Pairs, NDArray[np.bool_], NDArray[np.bool_]]] = []
-        start = 0
-        for name, count in zip(task.shards, task.counts, strict=True):
-            shard = self._shard(name)
-            views, pixels = shard.views(masks=False)
-            facts.append((views.window, views.rank, pixels, views.cut))
-            pairs, is_link, is_cover = shard.pairs()
-            inside.append((Pairs(pairs.i + start, pairs.j + start, pairs.overlap, pairs.shared), is_link, is_cover))
-            start += count
-        across = Pairs(joined["i"], joined["j"], joined["overlap"], joined["shared"])
-        inside.append((across, joined["is_link"].astype(bool), joined["is_cover"].astype(bool)))
-        window, rank, pixels, cut = (np.concatenate(column) for column in zip(*facts, strict=True))
-        linked, covering = (_join_pairs([pairs.take(flags[which]) for pairs, *flags in inside]) for which in (0, 1))
-        groups = group_views(ViewFacts(window, rank, pixels, cut), linked, covering)
-        return groups.group, groups.min_overlap
+            pairs, is_link, is_cover = (
+                Pairs(joined["i"], joined["j"], joined["overlap"], joined["shared"]),
+                joined["is_link"].astype(bool),
+                joined["is_cover"].astype(bool),
+            )
+            facts = ViewFacts(**_joined([from_ipc(self._store.read(name)) for name in task.facts]))
+            groups = group_views(facts, pairs.take(is_link), pairs.take(is_cover))
+            group, overlap = groups.group, groups.min_overlap
+        return pack_groups(group_columns(group, overlap, task.positions, task.counts))
 
 
-def _across(
-    near: list[tuple[Views, NDArray[np.int64]]], number: NDArray[np.int64], plan: SourcePlan
-) -> dict[str, NDArray[Any]]:
+def _across(near: list[tuple[Views, NDArray[np.int64]]], number: NDArray[np.int64], plan: SourcePlan) -> Columns:
     """Pairs between the first tile's open views and those of all the others, by number in the source."""
     joined = join_views([views for views, _ in near])
     pixels = np.concatenate([pixels for _, pixels in near])
     family = np.ones(len(joined), np.int64)
     family[: len(near[0][0])] = 0
-    facts = ViewFacts(joined.window, joined.rank, pixels, joined.cut)
-    pairs = compare(joined, plan.tiles.lattice, family)
-    is_link, is_cover = links(pairs, facts), covers(pairs, facts)
+    return _pair_columns(*relations(joined, pixels, plan.tiles.lattice, family), number)
+
+
+def _pair_columns(
+    pairs: Pairs, is_link: NDArray[np.bool_], is_cover: NDArray[np.bool_], number: NDArray[np.int64]
+) -> Columns:
+    """Pairs that are a link or a cover. number: of each part in the source."""
     keep = is_link | is_cover
     kept = pairs.take(keep)
     return {
@@ -204,7 +210,12 @@ def _across(
     }
 
 
-def _link_columns(i: NDArray[np.int64], j: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def _facts_columns(views: Views, pixels: NDArray[np.int64]) -> Columns:
+    """The fields of `ViewFacts`."""
+    return {"window": views.window, "rank": views.rank, "pixels": pixels, "marginal": views.marginal}
+
+
+def _link_columns(i: NDArray[np.int64], j: NDArray[np.int64]) -> Columns:
     n = len(i)
     return {
         "i": i,
@@ -216,35 +227,13 @@ def _link_columns(i: NDArray[np.int64], j: NDArray[np.int64]) -> dict[str, NDArr
     }
 
 
-def _no_links() -> dict[str, NDArray[Any]]:
+def _no_links() -> Columns:
     none = np.empty(0, np.int64)
     return _link_columns(none, none)
 
 
-def _join_pairs(batches: list[Pairs]) -> Pairs:
-    return Pairs(*(np.concatenate([getattr(b, name) for b in batches]) for name in ("i", "j", "overlap", "shared")))
-
-
-def _group_columns(
-    group: NDArray[np.int64], overlap: NDArray[np.float64], task: ResolveTask
-) -> dict[str, NDArray[Any]]:
-    """One row for each open part that is kept, sorted by the tile that reports its object: that of its first part."""
-    start = np.cumsum([0, *task.counts])
-    number = np.flatnonzero(group >= 0)
-    kept = group[number]
-    where = np.searchsorted(start, number, side="right") - 1
-    tile = np.array(task.positions, np.int64)[where]
-    home = np.full(len(overlap), np.iinfo(np.int64).max)
-    np.minimum.at(home, kept, tile)
-    order = np.lexsort((number, kept, home[kept]))
-    columns = {
-        "home": home[kept],
-        "group": kept,
-        "tile": tile,
-        "part": number - start[where],
-        "overlap": overlap[kept],
-    }
-    return {name: column[order] for name, column in columns.items()}
+def _joined(tables: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def merge_tasks(
@@ -263,8 +252,8 @@ def merge_tasks(
     first = dict(zip(open_tiles, np.cumsum([0, *counts]).tolist(), strict=False))
     shards = {position: receipts[position].shard for position in open_tiles}
     tasks: list[LinkTask] = []
-    for start in range(0, len(open_tiles), tiles_per_task):
-        tiles = tuple(open_tiles[start : start + tiles_per_task])
+    for block in blocks(counts, tiles_per_task, PARTS_PER_TASK):
+        tiles = tuple(open_tiles[block])
         near = {p for tile in tiles for p, _ in later_neighbours(plan, tile, 26)} & shards.keys()
         near.update(tiles)
         tasks.append(
@@ -281,10 +270,10 @@ def merge_tasks(
         plan=plan,
         model=model,
         key=key,
-        shards=tuple(shards.values()),
-        counts=tuple(counts),
         positions=tuple(open_tiles),
+        counts=tuple(counts),
         links=tuple(task.name for task in tasks),
+        facts=tuple(task.facts for task in tasks) if model.kind == "instance" else (),
     )
     store.create(resolve.index, json.dumps({str(p): name for p, name in shards.items()}).encode())
     return tasks, resolve

@@ -50,6 +50,19 @@ class Objects:
             self.assembled[rows],
         )
 
+    def slice(self, start: int, stop: int) -> Objects:
+        """The objects from `start` to `stop`; costs what they cost, not what all do."""
+        rows = slice(start, min(stop, len(self)))
+        runs = slice(*np.searchsorted(self.masks.owner, (rows.start, rows.stop)).tolist())
+        return Objects(
+            self.label[rows],
+            self.score[rows],
+            RunTable(self.masks.runs[runs], self.masks.owner[runs] - start),
+            self.n_views[rows],
+            self.min_overlap[rows],
+            self.assembled[rows],
+        )
+
 
 def no_objects() -> Objects:
     """An empty batch."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from schemas.boxes import Zyx
 from schemas.models import ModelManifest
 from schemas.sources import Source
 from segworkers.model_grid import ModelGrid
+from segworkers.seams import SeamFrame
 from segworkers.statistics import Statistics
 from segworkers.tiling import TilePlan
 
-SHARD_VERSION = 1
+SHARD_VERSION = 2
 """Raised whenever the same pixels and the same model would give another shard."""
 
 
@@ -32,6 +33,11 @@ class SourcePlan:
     attempt: int = 0
     """How often tiles of this plan failed before: a tile that is tried again gets a shard of its own."""
 
+    @property
+    def seams(self) -> SeamFrame:
+        """Where its windows end inside the image."""
+        return SeamFrame(self.grid, self.tiles.lattice)
+
     def shard_name(self, index: Zyx, model: ModelManifest) -> str:
         """Where the tile's result is kept: a name made of everything that the result depends on."""
         identity = {
@@ -48,6 +54,7 @@ class SourcePlan:
             "model": model.digest,
             "batch": model.batch,
             "connectivity": model.connectivity,
+            "blend": model.blend,
             "attempt": self.attempt,
         }
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=10).hexdigest()
@@ -76,3 +83,15 @@ class Chunk:
             return ()
         middle = len(flat) // 2
         return [Chunk(tuple((plan, (index,)) for plan, index in half)) for half in (flat[:middle], flat[middle:])]
+
+
+def blocks(weights: Sequence[int], most: int, weight: int) -> Iterator[slice]:
+    """Consecutive positions in blocks of at most `most`; a block ends where its weights have reached `weight`."""
+    start, held = 0, 0
+    for position, own in enumerate(weights):
+        held += own
+        if held >= weight or position + 1 - start >= most:
+            yield slice(start, position + 1)
+            start, held = position + 1, 0
+    if start < len(weights):
+        yield slice(start, len(weights))

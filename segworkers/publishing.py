@@ -1,7 +1,8 @@
 """Publishing: rows files become the sorted, split, self-describing `instances` table (GeoParquet 1.1).
 
 1. rows of some sources are sorted by source, Hilbert position and identity, with DuckDB, on disk where memory ends;
-2. of rows with one identity (one mask, one class: one object) the best scored stays;
+2. of rows with one identity (one mask, one class: one object) the best scored stays, and where only the largest object
+   of each class is wanted, that one;
 3. they are numbered within each source (`mask_value`), summed up, and written in files of at most `ROWS_PER_FILE`.
 
 The order is total and the writer's settings are fixed, so equal rows give equal bytes.
@@ -16,7 +17,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.tables import INSTANCES
+from segworkers.seam_totals import SeamTotals, sum_up_seams
+from segworkers.seams import SeamFrame
 from segworkers.store import Store
 from segworkers.totals import ClassTotals, sum_up
 
@@ -53,6 +56,12 @@ _GEO = {
 GEO_INSTANCES = INSTANCES.with_metadata((INSTANCES.metadata or {}) | {b"geo": json.dumps(_GEO).encode()})
 """The schema of the files of `instances`."""
 
+_LARGEST = (
+    "SELECT arg_min(instance_id, (-pixel_count, instance_id)) FROM read_parquet(?) "
+    "WHERE list_contains(?, source_id) GROUP BY source_id, label"
+)
+"""Identities of the largest objects: an aggregate of one row for each source and class, whatever the number of rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishTask:
@@ -66,6 +75,10 @@ class PublishTask:
     """Source ids, in the table's order (by URI)."""
     files: tuple[str, ...]
     """Rows files that hold their rows, among others."""
+    frames: tuple[SeamFrame, ...] = ()
+    """Where the seams of each of the sources are; none where their profiles are not wanted."""
+    largest_only: bool = False
+    """Whether of each source and class only the object of most pixels is written; of equal ones the least identity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +99,8 @@ class PublishedRows:
     files: list[Published]
     totals: dict[str, dict[str, ClassTotals]]
     """Sums by source and class."""
+    seams: dict[str, SeamTotals] = field(default_factory=dict[str, SeamTotals])
+    """Sums for the seam profiles, by source."""
 
     def to_json(self) -> bytes:
         """For `from_json`."""
@@ -100,7 +115,8 @@ class PublishedRows:
             for source, by_class in raw["totals"].items()
         }
         files = [Published(**file) for file in raw["files"]]
-        return cls(sources=tuple(raw["sources"]), files=files, totals=totals)
+        seams = {source: SeamTotals.from_json(sums) for source, sums in raw["seams"].items()}
+        return cls(sources=tuple(raw["sources"]), files=files, totals=totals, seams=seams)
 
 
 class PublishWorker:
@@ -115,20 +131,18 @@ class PublishWorker:
         note = f"publish/{task.folder}/{task.first:05d}.json"
         if self._store.exists(note):
             return PublishedRows.from_json(self._store.read(note))
-        totals: dict[str, dict[str, ClassTotals]] = {}
+        made = PublishedRows(sources=task.sources, files=[], totals={})
         with self._store.scratch() as scratch:
-            files = [
+            made.files.extend(
                 put_local(self._store, f"{task.folder}/part-{task.first + k:05d}.parquet", path, rows)
-                for k, (path, rows) in enumerate(self._files(task, scratch, totals))
-            ]
-        made = PublishedRows(sources=task.sources, files=files, totals=totals)
+                for k, (path, rows) in enumerate(self._files(task, scratch, made))
+            )
         self._store.create(note, made.to_json())
         return made
 
-    def _files(
-        self, task: PublishTask, scratch: Path, totals: dict[str, dict[str, ClassTotals]]
-    ) -> Iterator[tuple[Path, int]]:
-        """Finished local files and their rows; sums are added to `totals`."""
+    def _files(self, task: PublishTask, scratch: Path, made: PublishedRows) -> Iterator[tuple[Path, int]]:
+        """Finished local files and their rows; sums are added to those of `made`."""
+        frames = dict(zip(task.sources, task.frames, strict=False))
         writer: pq.ParquetWriter | None = None
         path, rows, number = scratch, 0, 0
         for group in _groups(self._sorted(task, scratch), GEO_INSTANCES):
@@ -136,7 +150,8 @@ class PublishWorker:
                 path = scratch / f"part-{number}.parquet"
                 writer = pq.ParquetWriter(path, GEO_INSTANCES, compression="zstd", compression_level=3)
             writer.write_table(group, row_group_size=ROWS_PER_GROUP)
-            sum_up(group, totals)
+            sum_up(group, made.totals)
+            sum_up_seams(group, frames, made.seams)
             rows += group.num_rows
             if rows >= ROWS_PER_FILE:
                 writer.close()
@@ -153,11 +168,12 @@ class PublishWorker:
             connection.execute("SET temp_directory = ?", [str(scratch / "spill")])
             files = [str(self._store.local_copy(name, scratch)) for name in task.files]
             columns = ", ".join(f'"{field.name}"' for field in INSTANCES if field.name != "mask_value")
+            chosen = f"AND instance_id IN ({_LARGEST}) " if task.largest_only else ""
             found = connection.sql(
-                f"SELECT {columns} FROM read_parquet(?) WHERE list_contains(?, source_id) "
+                f"SELECT {columns} FROM read_parquet(?) WHERE list_contains(?, source_id) {chosen}"
                 'ORDER BY source_uri, source_id, "order", instance_id, '
                 "score DESC NULLS LAST, n_views DESC, min_link_overlap DESC NULLS LAST, assembled",
-                params=[files, list(task.sources)],
+                params=[files, list(task.sources)] * (2 if task.largest_only else 1),
             )
             yield from found.to_arrow_reader(ROWS_PER_GROUP)
 

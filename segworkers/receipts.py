@@ -28,6 +28,8 @@ class CellCounts:
     """All pixels of cells that could not be read or segmented."""
     valid_area: int | None = 0
     """Ground area of done and empty pixels in 1/1,000,000 m²; None where it cannot be known."""
+    by_distance: tuple[int, ...] = ()
+    """Done and empty pixels by their distance from windows' borders, as `segworkers.seams` bins it; () is none."""
 
     @property
     def total(self) -> int:
@@ -42,7 +44,19 @@ class CellCounts:
             nodata=self.nodata + other.nodata,
             failed=self.failed + other.failed,
             valid_area=None if areas[0] is None or areas[1] is None else areas[0] + areas[1],
+            by_distance=_sum_bins(self.by_distance, other.by_distance),
         )
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> CellCounts:
+        """From plain values."""
+        known = dict(values)
+        known["by_distance"] = tuple(known.get("by_distance", ()))
+        return cls(**known)
+
+
+def _sum_bins(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(x + y for x, y in zip(a, b, strict=True)) if a and b else a or b
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +105,7 @@ class Receipt:
         known = dict(values)
         known["tile"] = zyx(known["tile"])
         known["core"] = box(known["core"])
-        known["counts"] = CellCounts(**known["counts"])
+        known["counts"] = CellCounts.from_json(known["counts"])
         known["failed_cells"] = tuple(box(raw) for raw in known["failed_cells"])
         return cls(**known)
 

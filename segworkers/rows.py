@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +29,10 @@ from schemas.tables import INSTANCES
 from segworkers.cells import ground_areas
 from segworkers.finishing import RowsPart, gather
 from segworkers.hilbert import hilbert_distances
+from segworkers.holes import fill_holes
 from segworkers.lonlat import lonlat_bounds, lonlat_polygons
 from segworkers.measures import GroundMeasurements, Measurements, measure
-from segworkers.objects import Objects
+from segworkers.objects import Objects, join_objects
 from segworkers.plans import SourcePlan
 from segworkers.polygons import polygons
 from segworkers.runs import Runs, RunTable, cells_touched
@@ -45,18 +46,22 @@ ROW_SCHEMA = pa.schema(
 ROWS_VERSION = 1
 """Raised whenever the same objects would give other rows."""
 
+BorderRule = Literal["keep", "drop", "unbiased"]
+"""Of objects at the edge of the source `drop` drops all, `unbiased` those in the first row, column or plane."""
+
 MAX_BATCH = 20_000
 """Objects that are measured at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which objects become rows; acts on whole objects, after the merge."""
+    """What becomes of whole objects, after the merge, in this order; `jobs.config.OutputSpec` says what each means."""
 
+    fill_holes: bool | int = False
     min_pixels: int = 1
     max_pixels: int | None = None
     min_score: float | None = None
-    drop_border: bool = False
+    border: BorderRule = "keep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +96,17 @@ class RowsWorker:
         if self._store.exists(note):
             return RowsReceipt(name=task.name, rows=json.loads(self._store.read(note)))
         receipt = RowsReceipt(name=task.name)
-        sink = pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, ROW_SCHEMA, compression="zstd", compression_level=1) as writer:
-            for part in task.parts:
-                source = part.plan.source.source_id
-                receipt.rows.setdefault(source, 0)
-                for objects in _batches(gather(self._store, part, task.model)):
-                    table = rows_of(objects, part.plan, task.model, part.failed, task.filters)
-                    writer.write_table(table)
-                    receipt.rows[source] += table.num_rows
-        self._store.create(task.name, sink.getvalue().to_pybytes())
+        with self._store.scratch() as scratch:
+            path = scratch / "rows"
+            with pq.ParquetWriter(path, ROW_SCHEMA, compression="zstd", compression_level=1) as writer:
+                for part in task.parts:
+                    source = part.plan.source.source_id
+                    receipt.rows.setdefault(source, 0)
+                    for objects in _batches(gather(self._store, part, task.model)):
+                        table = rows_of(objects, part.plan, task.model, part.failed, task.filters)
+                        writer.write_table(table)
+                        receipt.rows[source] += table.num_rows
+            self._store.put_file(task.name, path)
         self._store.create(note, json.dumps(receipt.rows).encode())
         return receipt
 
@@ -109,6 +115,7 @@ def rows_of(
     objects: Objects, plan: SourcePlan, model: ModelManifest, failed: Sequence[Box], filters: Filters
 ) -> pa.Table:
     """The rows of some objects of one source; see `schemas.tables.INSTANCES` for the columns."""
+    objects = _filled(objects, plan, model, filters)
     native = plan.grid.to_native(objects.masks)
     keep = _kept(objects, native.pixel_counts(len(objects)), filters)
     name = np.full(len(objects), -1, np.int64)
@@ -125,7 +132,14 @@ def rows_of(
     columns |= {"n_parts": n_parts, "is_complete": ~_touching(masks, len(objects), failed)}
     columns |= _shape_columns(shapes, ground.frame if ground else None, measured.ground, len(objects))
     table = pa.table({field_.name: _as_array(columns[field_.name], field_) for field_ in ROW_SCHEMA}, schema=ROW_SCHEMA)
-    return table.filter(pa.array(~measured.touches_border)) if filters.drop_border else table
+    return table.filter(pa.array(_inside(measured, plan, filters.border)))
+
+
+def _filled(objects: Objects, plan: SourcePlan, model: ModelManifest, filters: Filters) -> Objects:
+    if filters.fill_holes is False:
+        return objects
+    most = None if filters.fill_holes is True else filters.fill_holes
+    return replace(objects, masks=fill_holes(objects.masks, plan.grid, model.connectivity, most))
 
 
 def _kept(objects: Objects, pixels: NDArray[np.int64], filters: Filters) -> NDArray[np.int64]:
@@ -135,6 +149,17 @@ def _kept(objects: Objects, pixels: NDArray[np.int64], filters: Filters) -> NDAr
     if filters.min_score is not None:
         keep &= ~(objects.score < filters.min_score)
     return np.flatnonzero(keep)
+
+
+def _inside(measured: Measurements, plan: SourcePlan, border: BorderRule) -> NDArray[np.bool_]:
+    """(n,) whether the rule keeps an object."""
+    if border == "keep":
+        return np.ones(len(measured.bbox), bool)
+    if border == "drop":
+        return ~measured.touches_border
+    first_axis = 0 if plan.source.grid.shape[0] > 1 else 1
+    touches_near_side: NDArray[np.bool_] = (measured.bbox[:, first_axis:3] == 0).any(axis=1)
+    return ~touches_near_side
 
 
 def _columns(
@@ -229,11 +254,14 @@ def _touching(masks: RunTable, count: int, failed: Sequence[Box]) -> NDArray[np.
 
 
 def _batches(found: Iterator[Objects]) -> Iterator[Objects]:
-    """The same objects in batches of at most `MAX_BATCH`."""
+    """The same objects in batches of at most `MAX_BATCH`, not many of them small: measuring has a price per batch."""
+    held: list[Objects] = []
     for objects in found:
-        if len(objects) <= MAX_BATCH:
-            if len(objects):
-                yield objects
-            continue
         for start in range(0, len(objects), MAX_BATCH):
-            yield objects.take(np.arange(start, min(start + MAX_BATCH, len(objects))))
+            some = objects.slice(start, start + MAX_BATCH)
+            if sum(map(len, held)) + len(some) > MAX_BATCH:
+                yield join_objects(held)
+                held = []
+            held.append(some)
+    if held:
+        yield join_objects(held)

@@ -1,6 +1,6 @@
 """Shards: the durable result of one work tile, one zip of Arrow tables and the tile's receipt.
 
-Sections (each an Arrow IPC stream, so that the merge reads only the one it needs):
+Sections (each an Arrow IPC stream; whoever needs one reads that one, also from an object store):
 
     objects, objects.runs       finished objects and their masks
     views, views.runs, pairs    instance models: views that neighbours may have seen too, and how they compare
@@ -22,7 +22,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ from segworkers.dense import Face, Fragments
 from segworkers.objects import Objects
 from segworkers.receipts import Receipt
 from segworkers.runs import RunTable
+from segworkers.store import Store
 from segworkers.views import Pairs, Views
 
 Sections = dict[str, Any]
@@ -50,20 +51,40 @@ def pack(sections: Sections, receipt: Receipt) -> bytes:
 
 
 class Shard:
-    """A shard's bytes, opened. Raises StoreError where they are not a whole shard."""
+    """An opened shard; reads what it is asked for. Raises StoreError where the file is not a whole shard.
 
-    def __init__(self, name: str, data: bytes) -> None:
+    A context manager: leaving it closes the file.
+    """
+
+    def __init__(self, name: str, content: bytes | BinaryIO) -> None:
+        """content: the shard's bytes, or a seekable file of them, which is then this object's to close."""
         self._name = name
-        self._data = data
+        self._file = io.BytesIO(content) if isinstance(content, bytes) else content
         try:
-            self._archive = zipfile.ZipFile(io.BytesIO(data))
+            self._archive = zipfile.ZipFile(self._file)
         except zipfile.BadZipFile as error:
+            self._file.close()
             raise StoreError(f"{name} is not a whole shard ({error}); delete it and resume") from None
 
+    @classmethod
+    def open(cls, store: Store, name: str) -> Shard:
+        """The shard `name` of a store, none of it in memory."""
+        return cls(name, store.open(name))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
     def receipt(self) -> Receipt:
-        """The ledger's row, with the shard's name and checksum."""
-        stored = Receipt.from_json(json.loads(self._archive.read("receipt.json")))
-        return replace(stored, shard=self._name, shard_sha256=hashlib.sha256(self._data).hexdigest())
+        """The ledger's row, with the shard's name and checksum; reads all of the shard."""
+        stored = Receipt.from_json(json.loads(self._member("receipt.json")))
+        self._file.seek(0)
+        digest = hashlib.sha256()
+        while block := self._file.read(1 << 20):
+            digest.update(block)
+        return replace(stored, shard=self._name, shard_sha256=digest.hexdigest())
 
     def objects(self) -> Objects:
         """The finished objects."""
@@ -80,10 +101,10 @@ class Shard:
     def views(self, *, masks: bool = True) -> tuple[Views, NDArray[np.int64]]:
         """The open views and the pixels of each; without masks where only the facts are needed."""
         table = self._table("views")
-        names = ("window", "rank", "label", "score", "cut")
-        window, rank, label, score, cut = (_column(table, name) for name in names)
+        names = ("window", "rank", "label", "score", "cut", "marginal")
+        columns = {name: _column(table, name) for name in names}
         runs = self._runs("views.runs") if masks else RunTable(np.empty((0, 4), np.int32), np.empty(0, np.int64))
-        return Views(window, rank, label, score, cut, runs), _column(table, "pixels")
+        return Views(**columns, masks=runs), _column(table, "pixels")
 
     def pairs(self) -> tuple[Pairs, NDArray[np.bool_], NDArray[np.bool_]]:
         """Pairs of open views, which of them are links and which are covers."""
@@ -103,8 +124,14 @@ class Shard:
         }
 
     def _table(self, name: str) -> pa.Table:
-        with pa.ipc.open_stream(self._archive.read(f"{name}.arrow")) as stream:
+        with pa.ipc.open_stream(self._member(f"{name}.arrow")) as stream:
             return stream.read_all()
+
+    def _member(self, name: str) -> bytes:
+        try:
+            return self._archive.read(name)
+        except (zipfile.BadZipFile, EOFError, ValueError) as error:  # a wrong checksum, or a place outside the file
+            raise StoreError(f"{self._name} is damaged ({error}); delete it and resume") from None
 
     def _runs(self, name: str) -> RunTable:
         table = self._table(name)
@@ -137,6 +164,7 @@ def view_sections(
             "label": views.label,
             "score": views.score,
             "cut": views.cut,
+            "marginal": views.marginal,
             "pixels": pixels,
         }
     )

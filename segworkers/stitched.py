@@ -1,7 +1,7 @@
 """Stitched masks: the objects of one source as a raster whose values lead back to the table's rows.
 
 The raster is painted strip by strip from the published rows, so memory does not grow with the image. Where masks
-overlap the higher score is on top, then the smaller `mask_value`.
+overlap the higher score is on top, then the smaller object, then the smaller `mask_value`.
 """
 # pyarrow, numba and duckdb are partly untyped.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -91,7 +91,7 @@ def _paint_rows(connection: Any, task: MaskTask, files: list[str], start: int, i
     """Paint all objects that reach into the strip of rows that begins at `start`."""
     found = connection.sql(
         "SELECT mask_value, label, mask_rle, z_min, y_min, x_min, z_max, y_max, x_max FROM read_parquet(?) "
-        "WHERE source_id = ? AND y_max > ? AND y_min < ? ORDER BY score NULLS FIRST, mask_value DESC",
+        "WHERE source_id = ? AND y_max > ? AND y_min < ? ORDER BY score NULLS FIRST, pixel_count DESC, mask_value DESC",
         params=[files, task.source.source_id, start, start + len(image)],
     )
     number = {name: k + 1 for k, name in enumerate(task.classes)}

@@ -15,9 +15,10 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from schemas.errors import StoreError
+from segworkers.ranges import open_remote
 
 
 class Store(Protocol):
@@ -38,6 +39,10 @@ class Store(Protocol):
 
     def read(self, name: str) -> bytes:
         """The bytes of `name`. Raises StoreError where there is no such name."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """`name` as a seekable file: what is not read is not fetched. Raises StoreError where there is no such name."""
         ...
 
     def exists(self, name: str) -> bool:
@@ -103,6 +108,13 @@ class LocalStore:
         """See Store."""
         try:
             return (self._root / name).read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{self._root / name} is missing from the run folder") from None
+
+    def open(self, name: str) -> BinaryIO:
+        """See Store."""
+        try:
+            return (self._root / name).open("rb")
         except FileNotFoundError:
             raise StoreError(f"{self._root / name} is missing from the run folder") from None
 
@@ -209,6 +221,13 @@ class ObjectStore:
 
         try:
             return bytes(obstore.get(self._remote, name).bytes())
+        except FileNotFoundError:
+            raise StoreError(f"{self._url}/{name} is missing from the run folder") from None
+
+    def open(self, name: str) -> BinaryIO:
+        """See Store: by requests for ranges."""
+        try:
+            return open_remote(self._remote, name)
         except FileNotFoundError:
             raise StoreError(f"{self._url}/{name} is missing from the run folder") from None
 

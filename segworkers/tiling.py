@@ -5,11 +5,12 @@ A plan is arithmetic: nothing is listed, any tile can be had by its index, and e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from schemas.boxes import Box, Zyx, zyx
+from schemas.models import ModelManifest
 from segworkers.lattice import Lattice
 
 
@@ -23,8 +24,16 @@ class WorkTile:
     stop: Zyx
     core: Box
     """Union of the windows' cells: what the tile answers for."""
+    shown_start: Zyx
+    """Windows `shown_start`..`shown_stop` (half-open) are shown to the model: those that belong to the tile and, where
+    windows are blended, whole batches around them."""
+    shown_stop: Zyx
     read: Box
-    """What must be read: the windows, clipped to the image and rounded out to storage blocks."""
+    """What must be read: the windows shown, clipped to the image and rounded out to storage blocks."""
+
+    def owns(self, index: Zyx) -> bool:
+        """Whether the window belongs to the tile."""
+        return all(a <= i < b for a, i, b in zip(self.start, index, self.stop, strict=True))
 
     @property
     def name(self) -> str:
@@ -41,10 +50,15 @@ class TilePlan:
     """Windows of a tile in each axis; a multiple of the model's batch, so that batches never straddle tiles."""
     block: Zyx
     """Storage block of the file, on the lattice's grid."""
+    margin: Zyx = (0, 0, 0)
+    """Windows that a tile shows to the model beyond its own, on either side of each axis (`margin_of`)."""
 
     def __post_init__(self) -> None:
-        if any(g < 1 for g in self.group) or any(b < 1 for b in self.block):
-            raise ValueError(f"group and block must be at least 1, got {self.group} and {self.block}")
+        if any(g < 1 for g in self.group) or any(b < 1 for b in self.block) or any(m < 0 for m in self.margin):
+            raise ValueError(
+                "group and block must be at least 1, margin at least 0, "
+                f"got {self.group}, {self.block} and {self.margin}"
+            )
 
     @property
     def shape(self) -> Zyx:
@@ -63,25 +77,52 @@ class TilePlan:
         lattice = self.lattice
         start = zyx([i * g for i, g in zip(index, self.group, strict=True)])
         stop = zyx([min(a + g, n) for a, g, n in zip(start, self.group, lattice.shape, strict=True)])
-        last = zyx([b - 1 for b in stop])
-        image = Box.of_shape(lattice.extent)
-        read = (lattice.window_box(start) | lattice.window_box(last)).round_out(self.block) & image
+        shown_start = zyx([max(a - m, 0) for a, m in zip(start, self.margin, strict=True)])
+        shown_stop = zyx([min(b + m, n) for b, m, n in zip(stop, self.margin, lattice.shape, strict=True)])
+        core = lattice.cell_box(start) | lattice.cell_box(_last(stop))
+        shown = lattice.window_box(shown_start) | lattice.window_box(_last(shown_stop))
+        read = shown.round_out(self.block) & Box.of_shape(lattice.extent)
         assert read is not None, "every window starts on the image"
-        return WorkTile(index, start, stop, lattice.cell_box(start) | lattice.cell_box(last), read)
+        return WorkTile(index, start, stop, core, shown_start, shown_stop, read)
 
 
-def group_for(lattice: Lattice, batch: Zyx, target_pixels: int) -> Zyx:
+def _last(stop: Zyx) -> Zyx:
+    return zyx([b - 1 for b in stop])
+
+
+def margin_of(manifest: ModelManifest) -> Zyx:
+    """Windows beyond its own that a work tile must show to the model, on either side of each axis.
+
+    None without blending. With it every window that meets the core is needed, which is one more where windows overlap;
+    it comes with its whole batch, so that which windows share a batch never depends on the work tile.
+    """
+    if manifest.blend == "none":
+        return (0, 0, 0)
+    return zyx([b if o else 0 for b, o in zip(manifest.batch, manifest.overlap, strict=True)])
+
+
+def group_for(
+    lattice: Lattice, batch: Zyx, target_pixels: int, margin: Zyx = (0, 0, 0), shown_pixels: int | None = None
+) -> Zyx:
     """Windows of a tile in each axis, so that its core has about `target_pixels` and the shape of a cube (or square).
 
-    Always whole batches: axes grow by one batch at a time, the shortest first, while the core stays within the target.
+    Always whole batches: axes grow by one batch at a time, the shortest first, while the core stays within the target
+    and the windows that the tile shows to the model, `margin` more on either side, within `shown_pixels`.
     """
     group = list(batch)
     limit = lattice.shape
+    most_shown = target_pixels if shown_pixels is None else shown_pixels
+
+    def fits(candidate: Sequence[int]) -> bool:
+        core = [min(c, n) * s for c, n, s in zip(candidate, limit, lattice.stride, strict=True)]
+        shown = [min(c + 2 * m, n) * s for c, m, n, s in zip(candidate, margin, limit, lattice.stride, strict=True)]
+        return prod(core) <= target_pixels and prod(shown) <= most_shown
+
     while True:
         grown = [(group[axis] * lattice.stride[axis], axis) for axis in range(3) if group[axis] < limit[axis]]
         for _, axis in sorted(grown):
             candidate = [g + (batch[a] if a == axis else 0) for a, g in enumerate(group)]
-            if prod(min(c, n) * s for c, n, s in zip(candidate, limit, lattice.stride, strict=True)) <= target_pixels:
+            if fits(candidate):
                 group = candidate
                 break
         else:

@@ -5,8 +5,9 @@ object must agree there. `compare` measures that agreement for all pairs of view
 
 1. pixels that two views of different windows share (one sweep over sorted runs);
 2. the same inside the *trusted* part of the strip both windows saw: models are unreliable near a window's internal
-   borders, so a band of min(16, overlap // 4) pixels along them does not count, unless a view has no pixel elsewhere;
-3. each view's own pixels in that strip; from the three, the overlap (IoU) of the pair.
+   borders, so a band of min(16, overlap // 4) pixels along them is left out;
+3. each view's own pixels in the strip and in its trusted part; from these, two overlaps (IoU). The higher one counts:
+   the trusted part where borders spoil the rest, the whole strip where an object hardly reaches the trusted part.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segworkers.lattice import Lattice
-from segworkers.runs import RunTable, concatenate, pixels_in_boxes, shared_pixels
+from segworkers.runs import RunTable, bounding_boxes, concatenate, pixels_in_boxes, shared_pixels
 
 TRUST_BAND = 16
 """Pixels along an internal border that are not compared, at most; measured to beat 0 and 32 with noisy models."""
@@ -41,6 +42,8 @@ class Views:
     """(n,)"""
     cut: NDArray[np.bool_]
     """(n,) whether the mask touches a border of its window that lies inside the image."""
+    marginal: NDArray[np.bool_]
+    """(n,) whether the window is no authority on the object, see `is_marginal`."""
     masks: RunTable
     """Owners 0..n-1, in source coordinates; sorted by owner."""
 
@@ -52,7 +55,15 @@ class Views:
         name = np.full(len(self), -1, np.int64)
         name[rows] = np.arange(len(rows))
         masks = self.masks.renumber(name).canonical()
-        return Views(self.window[rows], self.rank[rows], self.label[rows], self.score[rows], self.cut[rows], masks)
+        return Views(
+            self.window[rows],
+            self.rank[rows],
+            self.label[rows],
+            self.score[rows],
+            self.cut[rows],
+            self.marginal[rows],
+            masks,
+        )
 
 
 def join_views(batches: Sequence[Views]) -> Views:
@@ -64,6 +75,7 @@ def join_views(batches: Sequence[Views]) -> Views:
         np.concatenate([b.label for b in batches]),
         np.concatenate([b.score for b in batches]),
         np.concatenate([b.cut for b in batches]),
+        np.concatenate([b.marginal for b in batches]),
         concatenate([RunTable(b.masks.runs, b.masks.owner + s) for b, s in zip(batches, start, strict=False)]),
     )
 
@@ -75,7 +87,7 @@ class Pairs:
     i: NDArray[np.int64]
     j: NDArray[np.int64]
     overlap: NDArray[np.float64]
-    """(k,) IoU in the strip both windows saw, trusted part where both views have pixels there."""
+    """(k,) IoU in the strip both windows saw, or in its trusted part, whichever is higher."""
     shared: NDArray[np.int64]
     """(k,) pixels in common, anywhere."""
 
@@ -85,6 +97,11 @@ class Pairs:
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
         """The pairs that an index or a boolean array names."""
         return Pairs(self.i[rows], self.j[rows], self.overlap[rows], self.shared[rows])
+
+    def join(self, other: Pairs) -> Pairs:
+        """These pairs, then the other's."""
+        names = ("i", "j", "overlap", "shared")
+        return Pairs(*(np.concatenate((getattr(self, name), getattr(other, name))) for name in names))
 
 
 def without_duplicates(views: Views) -> Views:
@@ -119,30 +136,47 @@ def compare(views: Views, lattice: Lattice, family: NDArray[np.int64]) -> Pairs:
     i, j, shared = shared_pixels(views.masks, family)
     same = (views.label[i] == views.label[j]) & (views.window[i] != views.window[j])
     i, j, shared = i[same], j[same], shared[same]
-    seen, trusted = _boxes(lattice, views.window)
+    seen = _boxes(lattice, views.window, np.zeros(3, np.int64))
+    trusted = _boxes(lattice, views.window, np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4))
     strip = _meet(seen[i], seen[j])
     core = _meet(trusted[i], trusted[j])
     inner = RunTable(*_clip_rows(views.masks, trusted))
-    i2, j2, shared2 = shared_pixels(inner, family)
-    trusted_shared = _lookup(i2, j2, shared2, i, j, len(views))
-    n = len(views)
-    trusted_i, trusted_j = (pixels_in_boxes(views.masks, side, core, n) for side in (i, j))
-    full_i, full_j = (pixels_in_boxes(views.masks, side, strip, n) for side in (i, j))
-    use_core = (trusted_i > 0) & (trusted_j > 0)
-    common = np.where(use_core, trusted_shared, shared)
-    total = np.where(use_core, trusted_i + trusted_j, full_i + full_j) - common
-    return Pairs(i, j, common / np.maximum(total, 1), shared)
+    trusted_shared = _lookup(*shared_pixels(inner, family), i, j, len(views))
+    whole, inside = (_iou(common, views.masks, i, j, box) for common, box in ((shared, strip), (trusted_shared, core)))
+    return Pairs(i, j, np.maximum(whole, inside), shared)
 
 
-def _boxes(lattice: Lattice, window: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n, 6) region of each view's window, and the same less the trust bands along internal borders."""
+def _iou(
+    common: NDArray[np.int64],
+    masks: RunTable,
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """(k,) common pixels divided by those of either mask, inside a box for each pair."""
+    n = masks.owner.max(initial=-1) + 1
+    total = pixels_in_boxes(masks, i, boxes, n) + pixels_in_boxes(masks, j, boxes, n) - common
+    return common / np.maximum(total, 1)
+
+
+def is_marginal(masks: RunTable, window: NDArray[np.int64], lattice: Lattice) -> NDArray[np.bool_]:
+    """(n,) whether a mask lies mostly outside its window's own cell: other windows saw it farther from their borders."""
+    n = len(window)
+    index = np.unravel_index(window, lattice.shape)
+    edges = [lattice.cell_edges(axis) for axis in range(3)]
+    near = [edge[i] for edge, i in zip(edges, index, strict=True)]
+    far = [edge[i + 1] for edge, i in zip(edges, index, strict=True)]
+    inside = pixels_in_boxes(masks, np.arange(n), np.stack([*near, *far], axis=1), n)
+    return 2 * inside < masks.pixel_counts(n)
+
+
+def _boxes(lattice: Lattice, window: NDArray[np.int64], band: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, 6) region of each view's window, less a band along its internal borders."""
     index = np.stack(np.unravel_index(window, lattice.shape), axis=1).astype(np.int64)
     start = index * np.array(lattice.stride)
-    stop = start + np.array(lattice.window)
-    band = np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4)
     near = np.where(index > 0, band, 0)
     far = np.where(index < np.array(lattice.shape) - 1, band, 0)
-    return np.hstack((start, stop)), np.hstack((start + near, stop - far))
+    return np.hstack((start + near, start + np.array(lattice.window) - far))
 
 
 def _meet(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -27,19 +27,19 @@ class Batch:
 
 
 def batches(tile: WorkTile, lattice: Lattice, batch: Zyx) -> Iterator[Batch]:
-    """The tile's windows in groups of the lattice, `batch` windows (z, y, x) each.
+    """The windows that the tile shows to the model, in groups of the lattice, `batch` windows (z, y, x) each.
 
     A group is a fixed part of the lattice, so which windows share a batch never depends on the work tile.
     """
     size = batch[0] * batch[1] * batch[2]
-    first = zyx([a // b for a, b in zip(tile.start, batch, strict=True)])
-    last = zyx([-(-a // b) for a, b in zip(tile.stop, batch, strict=True)])
+    first = zyx([a // b for a, b in zip(tile.shown_start, batch, strict=True)])
+    last = zyx([-(-a // b) for a, b in zip(tile.shown_stop, batch, strict=True)])
     for group in lattice.indices(first, last):
         start = zyx([g * b for g, b in zip(group, batch, strict=True)])
         stop = zyx([a + b for a, b in zip(start, batch, strict=True)])
         indices, slots = list[Zyx](), list[int]()
         for slot, index in enumerate(lattice.indices(start, stop)):
-            if all(i < n for i, n in zip(index, tile.stop, strict=True)):
+            if all(i < n for i, n in zip(index, tile.shown_stop, strict=True)):
                 indices.append(index)
                 slots.append(slot)
         yield Batch(tuple(indices), tuple(slots), size)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from schemas.boxes import Zyx
 from schemas.errors import InputError, StoreError, TileError, one_line
 from schemas.models import ModelManifest
+from segworkers.blending import Blender
 from segworkers.cells import count_cells
 from segworkers.commits import commit_failure, commit_receipts, commit_shard, open_sections, reason_of
 from segworkers.encoding import EncodedTile, encode_dense, encode_instances
@@ -32,7 +33,7 @@ from segworkers.model_pixels import read_on_model_grid
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.readers.base import PixelBlock, Reader
 from segworkers.receipts import Receipt, TileStatus
-from segworkers.segmenters.base import DenseMaps, Segmenter, WindowMasks
+from segworkers.segmenters.base import DenseAnswer, DenseProbabilities, Segmenter, WindowMasks
 from segworkers.shards import Sections, Shard, object_sections, pack
 from segworkers.statistics import normalise
 from segworkers.store import Store
@@ -54,6 +55,7 @@ class _Work:
     dense: dict[Zyx, tuple[NDArray[Any], NDArray[np.float32] | None]] = field(
         default_factory=dict[Zyx, tuple[NDArray[Any], "NDArray[np.float32] | None"]]
     )
+    blender: Blender | None = None
     masks: dict[Zyx, WindowMasks] = field(default_factory=dict[Zyx, WindowMasks])
     windows: int = 0
     read_s: float = 0.0
@@ -107,6 +109,8 @@ class TileWorker:
             return Shard(name, self._store.read(name)).receipt()
         began = time.perf_counter()
         work = _Work(plan, tile, name)
+        if self._manifest.blend != "none":
+            work.blender = Blender(plan.tiles.lattice, tile.start, tile.stop, len(self._manifest.classes) + 1)
         try:
             work.block = read_on_model_grid(self._reader, plan.source, plan.grid, tile.read, plan.bands)
         except Exception as error:  # noqa: BLE001 - each window is tried alone below
@@ -120,7 +124,7 @@ class TileWorker:
         plan, tile, lattice = work.plan, work.tile, work.plan.tiles.lattice
         pixels: NDArray[Any] | None = None
         valid = np.zeros(tile.read.shape, bool)
-        for index in lattice.indices(tile.start, tile.stop):
+        for index in lattice.indices(tile.shown_start, tile.shown_stop):
             box = lattice.real_box(index)
             try:
                 part = read_on_model_grid(self._reader, plan.source, plan.grid, box, plan.bands)
@@ -141,21 +145,27 @@ class TileWorker:
 
     def _predict(self, work: _Work) -> None:
         began = time.perf_counter()
-        manifest, lattice = self._manifest, work.plan.tiles.lattice
-        for batch in batches(work.tile, lattice, manifest.batch):
-            usable = _without(batch, work.failed)
-            if not usable.indices:
-                continue
-            windows, real = self._windows(work, usable)
-            if not real.any():
-                continue
-            try:
-                self._keep(work, usable, self._ask(windows, real))
-            except Exception as error:  # noqa: BLE001 - a model may raise anything; each window is tried alone below
-                _log.debug("%s, tile %s: %s", work.plan.source.uri, work.tile.name, error)
-                self._predict_by_window(work, usable, error)
-            work.windows += int(real.any(axis=(1, 2, 3)).sum())
+        for batch in batches(work.tile, work.plan.tiles.lattice, self._manifest.batch):
+            self._predict_batch(work, batch)
+            if work.blender is not None:
+                for index in batch.indices:  # those that failed or have no valid pixel: nobody need wait for them
+                    work.dense |= work.blender.add(index, None)
+        assert work.blender is None or work.blender.complete, "a tile shows all windows that meet its core"
         work.predict_s = time.perf_counter() - began
+
+    def _predict_batch(self, work: _Work, batch: Batch) -> None:
+        usable = _without(batch, work.failed)
+        if not usable.indices:
+            return
+        windows, real = self._windows(work, usable)
+        if not real.any():
+            return
+        try:
+            self._keep(work, usable, self._ask(windows, real))
+        except Exception as error:  # noqa: BLE001 - a model may raise anything; each window is tried alone below
+            _log.debug("%s, tile %s: %s", work.plan.source.uri, work.tile.name, error)
+            self._predict_by_window(work, usable, error)
+        work.windows += int(real.any(axis=(1, 2, 3)).sum())
 
     def _predict_by_window(self, work: _Work, batch: Batch, first_error: Exception) -> None:
         """After a failed batch: its windows one at a time (same batch shape), so that only the bad ones fail."""
@@ -179,19 +189,24 @@ class TileWorker:
             windows = normalise(windows, manifest.normalise, plan.statistics, plan.source.dtype)
         return windows, real
 
-    def _ask(self, windows: NDArray[Any], real: NDArray[np.bool_]) -> DenseMaps | Sequence[WindowMasks]:
+    def _ask(self, windows: NDArray[Any], real: NDArray[np.bool_]) -> DenseAnswer | Sequence[WindowMasks]:
         with self._lock:
             return self._segmenter.predict(windows, real)
 
-    def _keep(self, work: _Work, batch: Batch, answer: DenseMaps | Sequence[WindowMasks]) -> None:
-        lattice = work.plan.tiles.lattice
-        for index, slot in zip(batch.indices, batch.slots, strict=True):
-            if isinstance(answer, DenseMaps):
-                crop, _ = crop_to_cell(index, lattice)
-                probability = None if answer.probability is None else answer.probability[slot][crop].copy()
-                work.dense[index] = (answer.classes[slot][crop].copy(), probability)
-            else:
-                work.masks[index] = answer[slot]
+    def _keep(self, work: _Work, batch: Batch, answer: DenseAnswer | Sequence[WindowMasks]) -> None:
+        windows = list(zip(batch.indices, batch.slots, strict=True))
+        if isinstance(answer, Sequence):
+            work.masks |= {index: answer[slot] for index, slot in windows}
+        elif work.blender is not None:
+            values = _probabilities(answer, self._manifest)
+            for index, slot in windows:
+                work.dense |= work.blender.add(index, values[slot])
+        else:
+            maps = answer.winners() if isinstance(answer, DenseProbabilities) else answer
+            for index, slot in windows:
+                crop, _ = crop_to_cell(index, work.plan.tiles.lattice)
+                probability = None if maps.probability is None else maps.probability[slot][crop].copy()
+                work.dense[index] = (maps.classes[slot][crop].copy(), probability)
 
     def _encode_or_fail(self, work: _Work) -> Receipt:
         """A tile that cannot be encoded fails alone, not with its whole chunk. One at a time: it takes memory."""
@@ -210,7 +225,8 @@ class TileWorker:
         encoded, sections = self._encoded(work)
         block = work.block
         assert block is not None, "read comes before encode"
-        counts, failed_boxes = count_cells(work.plan, work.tile, block, encoded.busy_cells, frozenset(work.failed))
+        failed = {index: error for index, error in work.failed.items() if work.tile.owns(index)}
+        counts, failed_boxes = count_cells(work.plan, work.tile, block, encoded.busy_cells, frozenset(failed))
         receipt = Receipt(
             source_id=work.plan.source.source_id,
             tile=work.tile.index,
@@ -226,7 +242,7 @@ class TileWorker:
             read_s=round(work.read_s, 4),
             predict_s=round(work.predict_s, 4),
             encode_s=round(time.perf_counter() - began, 4),
-            **reason_of(work.failed),
+            **reason_of(failed),
         )
         return commit_shard(self._store, work.name, pack(sections, receipt)).timed_as(receipt)
 
@@ -240,6 +256,16 @@ class TileWorker:
         else:
             encoded = encode_instances(work.masks, block.valid, block.box.start, work.tile, lattice)
         return encoded, object_sections(encoded.objects) | open_sections(encoded)
+
+
+def _probabilities(answer: DenseAnswer, manifest: ModelManifest) -> NDArray[np.floating[Any]]:
+    if isinstance(answer, DenseProbabilities):
+        return answer.values
+    raise TileError(
+        "bad_prediction",
+        f"{manifest.name}: expected class probabilities, because blend is {manifest.blend}, found class maps.",
+        "Set model.blend=none, or have the model give probabilities.",
+    )
 
 
 def _without(batch: Batch, failed: Mapping[Zyx, InputError]) -> Batch:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,10 @@ class MemoryStore:
     def read(self, name: str) -> bytes:
         """KeyError where it is not there."""
         return self.files[name]
+
+    def open(self, name: str) -> BinaryIO:
+        """The same as a file."""
+        return io.BytesIO(self.files[name])
 
     def exists(self, name: str) -> bool:
         """Whether it is there."""

@@ -16,7 +16,7 @@ from segworkers.model_grid import ModelGrid
 from segworkers.objects import Objects
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.receipts import Receipt
-from segworkers.tiling import TilePlan
+from segworkers.tiling import TilePlan, margin_of
 from segworkers.worker import TileWorker
 from tests.fakes import MemoryStore
 
@@ -26,7 +26,7 @@ def plan_for(reader: Any, segmenter: Any, group: Zyx) -> SourcePlan:
     source = reader.describe("memory://image")
     shape = source.grid.shape
     lattice = Lattice(segmenter.manifest.window, segmenter.manifest.overlap, shape)
-    tiles = TilePlan(lattice, group, (1, 1, 1))
+    tiles = TilePlan(lattice, group, (1, 1, 1), margin_of(segmenter.manifest))
     return SourcePlan(source=source, grid=ModelGrid(shape, shape), tiles=tiles, bands=tuple(range(len(source.bands))))
 
 

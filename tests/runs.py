@@ -129,7 +129,8 @@ def rows(out: Path | str, name: str) -> list[dict[str, Any]]:
 def files(out: Path | str, *names: str) -> dict[str, list[bytes]]:
     """The bytes of the published files of some tables, by default of those that law 2 is about."""
     results = open_results(out)
-    return {name: [path.read_bytes() for path in results.files(name)] for name in names or ("instances", "images")}
+    wanted = names or ("instances", "images", "seams")
+    return {name: [path.read_bytes() for path in results.files(name)] for name in wanted}
 
 
 def mask_of(row: dict[str, Any], shape: tuple[int, int]) -> NDArray[np.bool_]:

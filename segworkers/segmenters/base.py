@@ -24,6 +24,25 @@ class DenseMaps:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class DenseProbabilities:
+    """A dense model's answer for a batch as probabilities, of which blended maps or class maps are made."""
+
+    values: NDArray[np.floating[Any]]
+    """(n, classes + 1, z, y, x) in 0..1, channel 0 = background; float32 where the manifest asks for blending."""
+
+    def winners(self) -> DenseMaps:
+        """The class of the largest probability, the lowest of several, in the smallest unsigned type that holds it."""
+        winner = np.argmax(self.values, axis=1)
+        probability = np.take_along_axis(self.values, winner[:, None], axis=1)[:, 0].astype(np.float32)
+        dtype = np.min_scalar_type(self.values.shape[1] - 1)
+        return DenseMaps(winner.astype(dtype), np.clip(probability, 0.0, 1.0, out=probability))
+
+
+DenseAnswer = DenseMaps | DenseProbabilities
+"""What a dense model says about a batch."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class WindowMasks:
     """An instance model's answer for one window, best first as the model gave them."""
 
@@ -45,12 +64,12 @@ class Segmenter(Protocol):
         """The declared properties, available before any prediction."""
         ...
 
-    def predict(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> DenseMaps | Sequence[WindowMasks]:
+    def predict(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> DenseAnswer | Sequence[WindowMasks]:
         """Segment a batch.
 
         windows: (n, channels, z, y, x), the image's dtype or float32 where the manifest declares a normalisation.
         valid: (n, z, y, x), True where a pixel is real: neither padding nor nodata.
-        Returns DenseMaps for `dense`, n WindowMasks for `instance`. Raises TileError (`bad_prediction`) where the
-        model's answer is unusable.
+        Returns DenseMaps or DenseProbabilities for `dense` (the latter where the manifest's `blend` is not `none`),
+        n WindowMasks for `instance`. Raises TileError (`bad_prediction`) where the model's answer is unusable.
         """
         ...

@@ -16,32 +16,43 @@ from numpy.typing import NDArray
 from schemas.boxes import Box
 from schemas.errors import TileError
 from schemas.models import ModelManifest
-from segworkers.segmenters.base import DenseMaps, WindowMasks
+from segworkers.segmenters.base import DenseAnswer, DenseMaps, DenseProbabilities, WindowMasks
 
 PROBABILITY_SLACK = 1e-3
 """How far outside 0..1 a probability may lie before it is taken for something else: half precision rounds."""
 
 
-def check_answer(answer: object, manifest: ModelManifest, windows: int) -> DenseMaps | tuple[WindowMasks, ...]:
+def check_answer(answer: object, manifest: ModelManifest, windows: int) -> DenseAnswer | tuple[WindowMasks, ...]:
     """The answer for a batch of `windows` windows as the port's type for the manifest's kind."""
     if manifest.kind == "dense":
         return check_dense(answer, manifest, windows)
     return check_instances(answer, manifest, windows)
 
 
-def check_dense(answer: object, manifest: ModelManifest, windows: int) -> DenseMaps:
+def check_dense(answer: object, manifest: ModelManifest, windows: int) -> DenseAnswer:
     """A dense answer as class maps, with the winner's probability where probabilities were given.
 
     answer: unsigned integers (n, z, y, x), 0 = background and k = classes[k - 1]; or floating-point probabilities
     (n, classes + 1, z, y, x), channel 0 = background, of which the largest wins and ties go to the lowest class.
-    Class maps come back in the smallest unsigned type that holds the classes.
+    Class maps come back in the smallest unsigned type that holds the classes. Where the manifest blends windows,
+    probabilities are required and come back as such, float32, clipped to 0..1.
     """
     if isinstance(answer, DenseMaps):
         answer = answer.classes
+    elif isinstance(answer, DenseProbabilities):
+        answer = answer.values
     values = as_array(answer, manifest, "prediction")
     maps = (windows, *manifest.window)
     if values.dtype.kind == "f":
         return _from_probabilities(values, manifest, (windows, len(manifest.classes) + 1, *manifest.window))
+    if manifest.blend != "none":
+        _refuse(
+            manifest,
+            "prediction",
+            f"floating-point probabilities (n, classes + 1, z, y, x), because blend is {manifest.blend}",
+            f"dtype {values.dtype}",
+            "Return probabilities, or set model.blend=none.",
+        )
     if values.dtype.kind != "u":
         _refuse(
             manifest,
@@ -63,7 +74,7 @@ def check_dense(answer: object, manifest: ModelManifest, windows: int) -> DenseM
     return DenseMaps(values.astype(_class_dtype(manifest)), None)
 
 
-def _from_probabilities(values: NDArray[Any], manifest: ModelManifest, shape: tuple[int, ...]) -> DenseMaps:
+def _from_probabilities(values: NDArray[Any], manifest: ModelManifest, shape: tuple[int, ...]) -> DenseAnswer:
     if values.shape != shape:
         _refuse(
             manifest,
@@ -82,9 +93,10 @@ def _from_probabilities(values: NDArray[Any], manifest: ModelManifest, shape: tu
             found,
             "Apply softmax (or sigmoid) to logits; look for divisions by zero where there is NaN.",
         )
-    winner = np.argmax(values, axis=1)
-    probability = np.take_along_axis(values, winner[:, None], axis=1)[:, 0].astype(np.float32)
-    return DenseMaps(winner.astype(_class_dtype(manifest)), np.clip(probability, 0.0, 1.0, out=probability))
+    if manifest.blend == "none":
+        return DenseProbabilities(values).winners()
+    copy = values.astype(np.float32)
+    return DenseProbabilities(np.clip(copy, 0.0, 1.0, out=copy))
 
 
 def check_instances(answer: object, manifest: ModelManifest, windows: int) -> tuple[WindowMasks, ...]:

@@ -14,7 +14,7 @@ from schemas.errors import SpecError
 from schemas.models import ModelManifest
 
 REQUIRED = ("kind", "window", "overlap", "classes")
-OPTIONAL = ("name", "bands", "normalise", "resolution", "connectivity", "batch", "object_size")
+OPTIONAL = ("name", "bands", "normalise", "resolution", "connectivity", "blend", "batch", "object_size")
 _MISSING = object()
 _INTEGERS: tuple[type[int], ...] = cast(Any, (int, np.integer))
 _REALS: tuple[type[float], ...] = cast(Any, (int, float, np.integer, np.floating))
@@ -173,6 +173,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     ),
     "resolution": ("metres per pixel above 0, or None", _positive),
     "connectivity": ("4, 8, 6, 18 or 26", _one_of(4, 8, 6, 18, 26)),
+    "blend": ("'none' or 'gaussian'", _one_of("none", "gaussian")),
     "batch": ("three whole numbers (z, y, x) of at least 1", _triple(1)),
     "object_size": ("pixels above 0, or None", _positive),
 }

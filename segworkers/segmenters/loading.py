@@ -78,6 +78,15 @@ def resolve_model(
     return manifest, replace(resolved, manifest=manifest, device=device, threads=threads)
 
 
+def require_blendable(reference: str, manifest: ModelManifest) -> None:
+    """Refuse to blend a model that is known to give no probabilities; for the driver, before any work starts.
+
+    manifest: what the run uses. Raises SpecError. Whether a user's model gives them shows at its first answer.
+    """
+    if manifest.blend != "none" and reference == "threshold":
+        raise SpecError(f"model.blend={manifest.blend}: threshold gives classes without probabilities; leave it out")
+
+
 def load_model(spec: ModelSpec, manifest: ModelManifest | None = None) -> Segmenter:
     """Load the model in this process; once per worker.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import SegworkersError, SpecError, TileError
 from schemas.models import ModelManifest
-from segworkers.segmenters.base import DenseMaps, WindowMasks
+from segworkers.segmenters.base import DenseAnswer, WindowMasks
 from segworkers.segmenters.checks import check_answer
 from segworkers.segmenters.declaration import class_problems, declared_on_class, read_manifest, takes_valid
 from segworkers.segmenters.plugin_code import PluginCode
@@ -35,7 +35,7 @@ class PythonSegmenter:
         """The declared properties."""
         return self._manifest
 
-    def predict(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> DenseMaps | tuple[WindowMasks, ...]:
+    def predict(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> DenseAnswer | tuple[WindowMasks, ...]:
         """Call the user's `predict` and check its answer.
 
         Raises TileError: `model_failed` where the user's code raised, `bad_prediction` where its answer is unusable.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_what_is_not_there_is_said_so(store: Store) -> None:
     assert not store.exists("a")
     with pytest.raises(StoreError, match="missing from the run folder"):
         store.read("a")
+
+
+def test_a_part_of_a_file_is_read_like_all_of_it(store: Store) -> None:
+    data = bytes(range(256)) * 4000  # more than is read ahead
+    store.create("f", data)
+    with store.open("f") as file:
+        assert file.seek(-10, os.SEEK_END) == len(data) - 10
+        assert file.read() == data[-10:]
+        assert file.seek(300_001) == file.tell() == 300_001
+        assert file.read(7) == data[300_001:300_008]
+        file.seek(3, os.SEEK_CUR)
+        assert file.read(500_000) == data[300_011:800_011]
+        assert file.seek(0) == 0
+        assert file.read() == data
+    with pytest.raises(StoreError, match="missing from the run folder"):
+        store.open("g")
 
 
 def test_files_move_in_whole_and_only_once(store: Store) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.cli import main
 from jobs.results import open_results
-from segworkers.segmenters.base import DenseMaps
+from segworkers.segmenters.base import DenseMaps, DenseProbabilities
 from segworkers.segmenters.declaration import OPTIONAL, REQUIRED
 from segworkers.segmenters.loading import load_model, resolve_model
 from tests.docs.conftest import write_survey
@@ -27,8 +27,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_page_shows_one_model_of_each_kind_in_about_20_lines() -> None:
-    assert sorted(BLOCKS) == ["cells.py", "water.py"]
+def test_page_shows_a_model_for_each_purpose_in_about_20_lines() -> None:
+    assert sorted(BLOCKS) == ["cells.py", "fields.py", "water.py"]
     assert all(len([line for line in text.splitlines() if line.strip()]) <= 22 for text in BLOCKS.values())
 
 
@@ -76,3 +76,24 @@ def test_instance_example_runs_as_the_model_of_a_job(folder: Path) -> None:
     assert main([*arguments, "--engine", "inline"]) == 0
     found = open_results(str(folder / "out")).sql("SELECT pixel_count, label FROM instances").to_pylist()
     assert found == [{"pixel_count": 400, "label": "bright"}] * 12
+
+
+@pytest.mark.parametrize("blend", [None, "none"])
+def test_blending_example_runs_as_the_model_of_a_job_and_can_be_switched_off(folder: Path, blend: str | None) -> None:
+    survey, out = write_survey(folder / "survey.tif"), folder / "out"
+    arguments = ["segment", str(survey), "--model", f"python:{folder}/fields.py:Fields", "-o", str(out)]
+    switch = ["--set", f"model.blend={blend}"] if blend else []
+    assert main([*arguments, "--engine", "inline", *switch]) == 0
+    found = open_results(str(out)).sql("SELECT label, pixel_count FROM instances ORDER BY pixel_count").to_pylist()
+    assert found == [*[{"label": "crop", "pixel_count": 400}] * 12, {"label": "bare", "pixel_count": 235_200}]
+    (windows,) = open_results(str(out)).sql("SELECT sum(windows) AS n FROM tiles").to_pylist()
+    assert windows["n"] == 3 * 4
+
+
+def test_blending_example_gives_probabilities_that_sum_to_one(folder: Path) -> None:
+    manifest, spec = resolve_model(f"python:{folder}/fields.py:Fields", {})
+    windows = np.random.default_rng(0).random((1, 1, *manifest.window)).astype(np.float32)
+    answer = load_model(spec).predict(windows, np.ones((1, *manifest.window), bool))
+    assert manifest.blend == "gaussian"
+    assert isinstance(answer, DenseProbabilities) and answer.values.dtype == np.float32
+    assert np.allclose(answer.values.sum(axis=1), 1, atol=1e-6)

@@ -35,6 +35,7 @@ SUMMARY = {
     "pixels_failed": 0,
     "seconds": 2.5,
     "generation": "abc",
+    "seam": "no seam: as many objects near windows' borders as elsewhere",
 }
 
 

@@ -160,6 +160,18 @@ def test_a_set_without_key_or_value_is_refused(text: str):
         load_spec(values=SMALL, overrides=[text])
 
 
+@pytest.mark.parametrize("value", ["0", "-3", "2.5", "all", "null"])
+def test_what_is_no_hole_size_is_refused_in_plain_words(value: str):
+    (problem,) = problems(values=SMALL, overrides=[f"output.fill_holes={value}"])
+    assert "output.fill_holes: expected true, false, or how many pixels" in problem
+
+
+def test_hole_sizes_and_switches_are_told_apart():
+    for text, value in (("true", True), ("false", False), ("1", 1), ("50", 50)):
+        found = load_spec(values=SMALL, overrides=[f"output.fill_holes={text}"]).output.fill_holes
+        assert (found, type(found)) == (value, type(value))
+
+
 def test_set_below_a_plain_value_is_refused():
     assert "plain value" in problems(values=SMALL, overrides=["output.path.x=1"])[0]
 
@@ -177,10 +189,14 @@ def test_the_digest_follows_what_determines_results_and_nothing_else():
             "model.options.level=3",
             "model.window=64",
             "output.min_pixels=2",
-            "output.drop_border=true",
+            "output.border=drop",
+            "output.border=unbiased",
+            "output.fill_holes=true",
+            "output.fill_holes=1",
+            "output.largest_only=true",
         )
     ]
-    assert len({base, *changed}) == 7
+    assert len({base, *changed}) == 11
 
 
 def test_the_json_schema_accepts_what_the_spec_accepts_and_refuses_what_it_refuses():

@@ -62,6 +62,46 @@ def test_an_overlap_smaller_than_the_expected_object_is_warned_about(tmp_path: P
     assert "smaller than the expected object" not in warnings_of(image, object_size=60, window=256, overlap=64)
 
 
+SOFT = """
+class Soft:
+    kind, window, overlap, classes, batch = "dense", (1, 64, 64), (0, 16, 16), ("a", "b", "c"), (1, 2, 2)
+    def __init__(self, device): ...
+    def predict(self, windows): ...
+"""
+
+
+def test_a_job_can_blend_and_its_tiles_then_show_the_batches_around_them_within_the_memory(tmp_path: Path) -> None:
+    image = raster(tmp_path / "a.tif", height=3000, width=3000)
+    (tmp_path / "soft.py").write_text(SOFT)
+    tiling = {"memory": "600MB"}
+    model = {"reference": f"python:{tmp_path}/soft.py:Soft"}
+    bodies = [
+        {"inputs": [str(image)], "model": model | blend, "output": {"path": "out"}, "tiling": tiling}
+        for blend in ({}, {"blend": "gaussian"})
+    ]
+    plain, blended = (load_spec(values=body) for body in bodies)
+    tiles = [prepare(each).plans[0].tiles for each in (plain, blended)]
+    assert prepare(plain).manifest.blend == "none" and prepare(blended).manifest.blend == "gaussian"
+    assert [each.margin for each in tiles] == [(0, 0, 0), (0, 2, 2)]
+    first, second = tiles[1].tile((0, 0, 0)), tiles[1].tile((0, 1, 1))
+    assert first.shown_start == (0, 0, 0) and second.shown_start == (0, second.start[1] - 2, second.start[2] - 2)
+    assert len(tiles[1]) > len(tiles[0]), "the sums take memory too"
+    assert plan(blended).worker_memory_bytes <= 1.1 * 600e6
+    assert plain.digest() != blended.digest()
+
+
+def test_blending_is_refused_or_warned_about_where_it_cannot_do_anything(tmp_path: Path) -> None:
+    image = raster(tmp_path / "a.tif")
+    with pytest.raises(SpecError, match=r"model\.blend=gaussian: threshold gives classes without probabilities"):
+        plan(spec(image, blend="gaussian"))
+    with pytest.raises(SpecError, match="blend"):
+        spec(image, blend="mean")
+    (tmp_path / "soft.py").write_text(SOFT)
+    soft = {"reference": f"python:{tmp_path}/soft.py:Soft", "options": {}, "blend": "gaussian"}
+    assert "nothing to blend" in warnings_of(image, **soft, overlap=0)
+    assert "nothing to blend" not in warnings_of(image, **soft)
+
+
 def test_an_image_smaller_than_the_window_is_warned_about(tmp_path: Path) -> None:
     assert "smaller than the model's window" in warnings_of(raster(tmp_path / "a.tif"), window=1024)
 

@@ -35,13 +35,14 @@ def test_a_finished_run_verifies_and_says_what_was_compared(published: Path):
     assert report.problems == []
     report.raise_if_bad()
     assert {check.name: check.checked for check in report.checks} == {
-        "files": 4,
-        "schemas": 4,
+        "files": 5,
+        "schemas": 5,
         "shards": 12,
         "ledger": 3,
         "cores": 12,
         "failures": 1,
         "counts": 3,
+        "seams": 3,
         "identity": 4,
         "lower bounds": 3,
         "masks": 4,
@@ -289,7 +290,29 @@ def test_a_run_that_found_nothing_verifies(broken: Path):
                 row["object_count"] = row["classes"][0]["object_count"] = row["classes"][0]["pixel_count"] = 0
 
     change(broken, "images", none_found)
+    change(broken, "seams", lambda rows: [row.update(object_count=0) for row in rows])
     assert problems(broken) == {}
+
+
+def test_a_seam_profile_that_does_not_add_up_is_found(broken: Path):
+    def damage(rows: Rows) -> None:
+        first(rows, zone="margin")["object_count"] += 1
+        first(rows, distance_min_px=1)["pixels"] -= 1
+
+    change(broken, "seams", damage)
+    pixels, objects = problems(broken)["seams"]
+    assert "objects, images has" in objects and "pixels, images has" in pixels
+
+
+def test_a_seam_profile_with_a_gap_or_without_its_source_is_found(broken: Path):
+    def damage(rows: Rows) -> None:
+        first(rows, distance_min_px=1)["distance_min_px"] = 2
+        rows[:] = [row for row in rows if "field" in row["source_uri"]]
+
+    change(broken, "seams", damage)
+    found = problems(broken)["seams"]
+    assert any("no where.tif: has no seam profile" in line for line in found)
+    assert any("bins that do not follow" in line for line in found)
 
 
 def test_masks_are_sampled_unless_all_are_asked_for(broken: Path):

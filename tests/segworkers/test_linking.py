@@ -10,14 +10,14 @@ from segworkers.linking import MIN_OVERLAP, Groups, ViewFacts, group_views, link
 from segworkers.views import Pairs
 
 
-def facts(windows: list[int], pixels: list[int] | None = None, cut: list[bool] | None = None) -> ViewFacts:
+def facts(windows: list[int], pixels: list[int] | None = None, marginal: list[bool] | None = None) -> ViewFacts:
     """Views named by their position; the rank is the position too."""
     n = len(windows)
     return ViewFacts(
         np.array(windows),
         np.arange(n),
         np.array(pixels or [100] * n),
-        np.array(cut or [False] * n),
+        np.array(marginal or [False] * n),
     )
 
 
@@ -71,22 +71,52 @@ def test_a_chain_does_not_glue_two_views_of_one_window() -> None:
     assert groups.count == 2
 
 
-def test_a_cut_leftover_that_a_larger_object_covers_goes() -> None:
-    covering = pairs((0, 1, 0.1, 40))
-    groups = group_views(facts([0, 1], [50, 400], [True, False]), NONE, covering)
+def test_a_refused_link_does_not_undo_those_of_other_objects() -> None:
+    """Only the set in which two views of one window met is taken apart; the other keeps its weak link."""
+    chain = pairs((0, 1, 0.9, 90), (1, 2, 0.3, 30), (2, 3, 0.8, 80), (4, 5, 0.1, 10))
+    groups = group_views(facts([0, 1, 2, 0, 0, 1]), chain, NONE)
+    assert same(groups, 4, 5)
+    assert groups.count == 3
+    assert sorted(groups.min_overlap.tolist()) == [0.1, 0.8, 0.9]
+
+
+def test_of_equal_links_in_conflict_the_one_with_more_pixels_stays_then_the_earlier() -> None:
+    """0 and 3 are both of window 0: not all of the three links can stay."""
+    more = group_views(facts([0, 1, 2, 0]), pairs((0, 1, 0.5, 40), (1, 2, 0.5, 60), (2, 3, 0.5, 50)), NONE)
+    assert same(more, 1, 2, 3)
+    first = group_views(facts([0, 1, 2, 0]), pairs((0, 1, 0.5, 50), (1, 2, 0.5, 50), (2, 3, 0.5, 50)), NONE)
+    assert same(first, 0, 1)
+    assert same(first, 2, 3)
+
+
+COVER = pairs((0, 1, 0.0, 0))
+
+
+def test_a_marginal_leftover_that_a_larger_view_covers_goes() -> None:
+    groups = group_views(facts([0, 1], [50, 400], [True, False]), NONE, COVER)
     assert groups.group.tolist() == [-1, 0]
 
 
-def test_an_uncut_leftover_stays_whatever_covers_it() -> None:
-    covering = pairs((0, 1, 0.1, 50))
-    groups = group_views(facts([0, 1], [50, 400], [False, False]), NONE, covering)
+def test_a_leftover_in_its_own_cell_stays_whatever_covers_it() -> None:
+    assert group_views(facts([0, 1], [50, 400], [False, False]), NONE, COVER).count == 2
+
+
+def test_a_marginal_view_that_another_window_confirmed_stays() -> None:
+    groups = group_views(facts([0, 1, 2], [50, 400, 50], [True, False, True]), pairs((0, 2, 0.9, 45)), COVER)
+    assert same(groups, 0, 2)
     assert groups.count == 2
 
 
-def test_of_two_leftovers_that_cover_each_other_one_stays() -> None:
-    covering = pairs((0, 1, 0.1, 60))
-    groups = group_views(facts([0, 1], [100, 100], [True, True]), NONE, covering)
-    assert groups.count == 1
+def test_of_two_leftovers_that_cover_each_other_the_earlier_stays() -> None:
+    groups = group_views(facts([0, 1], [100, 100], [True, True]), NONE, COVER)
+    assert groups.group.tolist() == [0, -1]
+
+
+def test_what_a_dropped_leftover_covers_stays() -> None:
+    """2 covers 1 and 1 covers 0: 1 goes, so nothing that stays covers 0."""
+    covers = pairs((0, 1, 0.0, 0), (1, 2, 0.0, 0))
+    groups = group_views(facts([0, 1, 2], [50, 100, 200], [True, True, True]), NONE, covers)
+    assert groups.group.tolist() == [0, -1, 1]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 25))
@@ -97,16 +127,16 @@ def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) 
     keep = (rng.random(len(i)) < 0.3) & (windows[i] != windows[j])
     i, j = i[keep], j[keep]
     overlap, shared = rng.integers(1, 5, len(i)) / 4, rng.integers(1, 100, len(i))
-    pixels, cut = rng.integers(50, 150, n), rng.random(n) < 0.5
+    pixels, marginal = rng.integers(50, 150, n), rng.random(n) < 0.5
     plain = group_views(
-        ViewFacts(windows, np.arange(n), pixels, cut), Pairs(i, j, overlap, shared), Pairs(i, j, overlap, shared)
+        ViewFacts(windows, np.arange(n), pixels, marginal), Pairs(i, j, overlap, shared), Pairs(i, j, overlap, shared)
     )
     place = rng.permutation(n)  # view v is now at place[v]
     back = np.argsort(place)
     order = rng.permutation(len(i))
     a, b = place[i], place[j]
     shuffled = Pairs(np.minimum(a, b)[order], np.maximum(a, b)[order], overlap[order], shared[order])
-    other = group_views(ViewFacts(windows[back], back, pixels[back], cut[back]), shuffled, shuffled)
+    other = group_views(ViewFacts(windows[back], back, pixels[back], marginal[back]), shuffled, shuffled)
 
     def partition(group: np.ndarray) -> set[frozenset[int]]:
         return {frozenset(np.flatnonzero(group == g).tolist()) for g in np.unique(group)}

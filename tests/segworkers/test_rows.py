@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,46 @@ def test_filters_act_on_whole_objects() -> None:
     assert [r["pixel_count"] for r in rows(found, min_pixels=5)] == [100, 100]
     assert [r["pixel_count"] for r in rows(found, max_pixels=5)] == [4]
     assert [r["y_min"] for r in rows(found, min_score=0.5)] == [10, 0]
-    assert [r["y_min"] for r in rows(found, drop_border=True)] == [10, 20]
+    assert [r["y_min"] for r in rows(found, border="drop")] == [10, 20]
+
+
+def test_the_unbiased_border_rule_drops_at_the_near_sides_only() -> None:
+    found = objects((0, 10, 5, 20), (10, 0, 20, 5), (90, 90, 100, 100), (40, 95, 50, 100), (1, 1, 3, 3))
+    assert [(r["y_min"], r["x_min"]) for r in rows(found, border="unbiased")] == [(90, 90), (40, 95), (1, 1)]
+    assert [(r["y_min"], r["x_min"]) for r in rows(found, border="drop")] == [(1, 1)]
+    assert len(rows(found)) == 5
+
+
+def ring(y0: int, x0: int, y1: int, x1: int) -> Objects:
+    """The outermost pixels of a rectangle."""
+    image = np.zeros((1, 100, 100), bool)
+    image[0, y0:y1, x0:x1] = True
+    image[0, y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] = False
+    runs = mask_runs(image, (0, 0, 0))
+    return replace(objects((y0, x0, y1, x1)), masks=RunTable(runs, np.zeros(len(runs), np.int64)))
+
+
+def test_everything_in_a_row_is_that_of_the_filled_mask() -> None:
+    """Cells meet at 28, 52 and 76: the ring goes round the middle one."""
+    hollow, filled = rows(ring(20, 20, 60, 60))[0], rows(ring(20, 20, 60, 60), fill_holes=True)[0]
+    assert filled == rows(objects((20, 20, 60, 60)))[0]
+    assert (hollow["n_parts"], filled["n_parts"]) == (8, 9)
+    assert (hollow["pixel_count"], filled["pixel_count"]) == (156, 1600)
+    assert hollow["instance_id"] != filled["instance_id"]
+    assert hollow == rows(ring(20, 20, 60, 60), fill_holes=38 * 38 - 1)[0]
+    assert filled == rows(ring(20, 20, 60, 60), fill_holes=38 * 38)[0]
+
+
+def test_holes_are_filled_before_sizes_are_looked_at() -> None:
+    assert len(rows(ring(20, 20, 30, 30), fill_holes=True, min_pixels=100)) == 1
+    assert len(rows(ring(20, 20, 30, 30), min_pixels=100)) == 0
+    assert len(rows(ring(20, 20, 30, 30), fill_holes=True, max_pixels=99)) == 0
+
+
+def test_a_filled_hole_with_failed_pixels_makes_the_object_incomplete() -> None:
+    failed = (Box((0, 28, 28), (1, 52, 52)),)
+    assert rows(ring(20, 20, 60, 60), failed=failed)[0]["is_complete"]
+    assert not rows(ring(20, 20, 60, 60), failed=failed, fill_holes=True)[0]["is_complete"]
 
 
 def test_objects_without_a_score_pass_the_score_filter() -> None:

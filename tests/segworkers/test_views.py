@@ -5,6 +5,8 @@ window 0: x 0..64      window 1: x 32..96      strip: 32..64      trusted: 40..5
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ from segworkers.lattice import Lattice
 from segworkers.linking import Groups, ViewFacts, group_views, links
 from segworkers.objects import Objects
 from segworkers.runs import RunTable, mask_runs
-from segworkers.views import Pairs, Views, compare, without_duplicates
+from segworkers.views import Pairs, Views, compare, is_marginal, without_duplicates
 
 LATTICE = Lattice((1, 64, 64), (0, 32, 32), (1, 64, 160))
 Rectangle = tuple[int, int, int, int]
@@ -24,15 +26,17 @@ def views(*rows: tuple[int, Rectangle], label: int = 0, scores: list[float] | No
     runs: list[NDArray[np.int32]] = []
     for _, (y0, x0, y1, x1) in rows:
         runs.append(mask_runs(np.ones((1, y1 - y0, x1 - x0), bool), (0, y0, x0)))
-    owner = np.repeat(np.arange(len(rows)), [len(r) for r in runs])
+    masks = RunTable(np.concatenate(runs), np.repeat(np.arange(len(rows)), [len(r) for r in runs]))
+    window = np.array([window for window, _ in rows])
     n = len(rows)
     return Views(
-        np.array([window for window, _ in rows]),
+        window,
         np.arange(n),
         np.full(n, label),
         np.array(scores or [0.5] * n),
         np.zeros(n, bool),
-        RunTable(np.concatenate(runs), owner),
+        is_marginal(masks, window, LATTICE),
+        masks,
     )
 
 
@@ -76,7 +80,7 @@ def test_views_of_other_classes_or_of_one_window_are_no_pairs() -> None:
     both = views((0, (10, 20, 20, 57)), (0, (10, 20, 20, 57)))
     assert len(compare(both, LATTICE, both.window)) == 0
     two = views((0, (10, 20, 20, 57)), (1, (10, 39, 20, 90)))
-    other = Views(two.window, two.rank, np.array([0, 1]), two.score, two.cut, two.masks)
+    other = replace(two, label=np.array([0, 1]))
     assert len(compare(other, LATTICE, other.window)) == 0
 
 
@@ -87,6 +91,49 @@ def test_of_two_views_of_one_thing_in_one_window_the_better_scored_stays() -> No
     assert len(without_duplicates(apart)) == 2
     windows = views((0, (10, 40, 20, 50)), (1, (10, 40, 20, 50)))
     assert len(without_duplicates(windows)) == 2, "views of different windows are not duplicates but links"
+
+
+def test_equal_scores_leave_the_larger_duplicate_and_equal_sizes_the_first() -> None:
+    larger = without_duplicates(views((0, (10, 10, 20, 20)), (0, (10, 10, 20, 21))))
+    assert larger.rank.tolist() == [1]
+    first = without_duplicates(views((0, (10, 10, 20, 20)), (0, (10, 11, 20, 21))))
+    assert first.rank.tolist() == [0]
+
+
+def test_overlap_at_the_limit_is_no_duplicate() -> None:
+    """70 of 100 pixels in common is 0.7 exactly: not above it. 71 of 100 is."""
+    assert len(without_duplicates(views((0, (0, 0, 10, 10)), (0, (0, 0, 10, 7))))) == 2
+    assert len(without_duplicates(views((0, (0, 0, 100, 1)), (0, (0, 0, 71, 1))))) == 1
+
+
+def test_what_a_dropped_duplicate_covers_stays() -> None:
+    """A row of three, each like the next one: the second goes for the first, so nothing speaks against the third."""
+    row = views((0, (0, 0, 10, 20)), (0, (0, 3, 10, 23)), (0, (0, 6, 10, 26)), scores=[0.9, 0.8, 0.7])
+    assert without_duplicates(row).rank.tolist() == [0, 2]
+
+
+def test_one_thing_of_two_classes_in_one_window_is_two_objects() -> None:
+    two = views((0, (10, 10, 20, 20)), (0, (10, 10, 20, 20)))
+    assert len(without_duplicates(replace(two, label=np.array([0, 1])))) == 2
+
+
+def test_a_view_is_marginal_where_less_than_half_of_it_lies_in_the_cell_of_its_window() -> None:
+    """Cells meet at 48; window 0 has authority left of it."""
+    rows = [(0, (10, 30, 20, 48)), (0, (10, 40, 20, 56)), (0, (10, 40, 20, 57)), (0, (10, 50, 20, 60))]
+    assert views(*rows).marginal.tolist() == [False, False, True, True]
+    assert views((1, (10, 34, 20, 48)), (1, (10, 50, 20, 70)), (1, (10, 90, 20, 96))).marginal.tolist() == [
+        True, False, True,
+    ]  # fmt: skip
+
+
+def test_taking_views_keeps_what_is_known_of_each() -> None:
+    three = views((0, (10, 30, 20, 48)), (0, (10, 50, 20, 60)), (1, (0, 50, 5, 60)), scores=[0.1, 0.2, 0.3])
+    taken = three.take(np.array([2, 1]))
+    assert taken.window.tolist() == [1, 0]
+    assert taken.rank.tolist() == [2, 1]
+    assert taken.score.tolist() == [0.3, 0.2]
+    assert taken.marginal.tolist() == [False, True]
+    assert taken.masks.pixel_counts(2).tolist() == [50, 100]
 
 
 def test_every_cell_takes_the_view_of_its_own_window() -> None:
@@ -104,6 +151,7 @@ def test_where_the_owner_saw_nothing_the_view_farthest_from_its_border_counts() 
         np.array([0, 1]),
         np.zeros(2, np.int64),
         np.ones(2),
+        np.zeros(2, bool),
         np.zeros(2, bool),
         RunTable(
             np.concatenate(
@@ -132,7 +180,7 @@ def test_the_object_takes_the_best_score_and_counts_its_views() -> None:
 def test_a_long_object_is_linked_and_assembled_over_three_windows() -> None:
     found = views((0, (10, 5, 20, 64)), (1, (10, 32, 20, 96)), (2, (10, 64, 20, 128)))
     pairs = compare(found, LATTICE, found.window)
-    facts = ViewFacts(found.window, found.rank, found.masks.pixel_counts(3), np.ones(3, bool))
+    facts = ViewFacts(found.window, found.rank, found.masks.pixel_counts(3), found.marginal)
     groups = group_views(facts, pairs.take(links(pairs, facts)), pairs.take(np.zeros(len(pairs), bool)))
     assert groups.count == 1
     assert extent(assemble(found, groups, LATTICE)) == rectangle(10, 5, 20, 128)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from schemas.boxes import Box
 from schemas.errors import TileError
 from schemas.models import ModelManifest
-from segworkers.segmenters.base import DenseMaps
+from segworkers.segmenters.base import DenseMaps, DenseProbabilities
 from segworkers.segmenters.checks import check_answer, check_dense, check_instances, tight_crop
 
 WINDOW = (1, 4, 5)
@@ -139,6 +140,51 @@ def test_unusable_dense_answers_are_refused(answer: object, message: str) -> Non
     with pytest.raises(TileError, match=message) as caught:
         check_answer(answer, DENSE, 2)
     assert caught.value.reason == "bad_prediction"
+
+
+BLENDED = replace(DENSE, blend="gaussian")
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float16, np.float32, np.float64]),
+        (2, 3, *WINDOW),
+        elements=st.sampled_from([-0.0009765625, 0, 0.25, 0.5, 1, 1.0009765625]),
+    )
+)
+def test_where_windows_are_blended_probabilities_stay_as_float32_copies_within_0_and_1(values: NDArray[Any]) -> None:
+    found = check_answer(DenseProbabilities(values), BLENDED, 2)
+    assert isinstance(found, DenseProbabilities) and found.values.dtype == np.float32
+    assert np.array_equal(found.values, np.clip(values, 0, 1).astype(np.float32))
+    assert not np.shares_memory(found.values, values)
+    plain = check_dense(values, DENSE, 2)
+    assert isinstance(plain, DenseMaps) and np.array_equal(plain.classes, np.argmax(values, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            np.zeros((1, *WINDOW), np.uint8),
+            r"net: prediction: expected floating-point probabilities .* because blend is gaussian, "
+            r"found dtype uint8.*model.blend=none",
+        ),
+        (DenseMaps(np.zeros((1, *WINDOW), np.uint8), None), "because blend is gaussian, found dtype uint8"),
+        (np.zeros((1, 2, *WINDOW), np.float32), r"\(1, 3, 1, 4, 5\), background first, found shape"),
+        (np.full((1, 3, *WINDOW), np.nan, np.float32), "expected probabilities from 0 to 1, found NaN"),
+    ],
+)
+def test_where_windows_are_blended_probabilities_are_required(answer: object, message: str) -> None:
+    with pytest.raises(TileError, match=message) as caught:
+        check_answer(answer, BLENDED, 1)
+    assert caught.value.reason == "bad_prediction"
+
+
+def test_only_dense_models_can_be_blended() -> None:
+    with pytest.raises(ValueError, match=r"blend=gaussian averages the class probabilities of dense models.*instance"):
+        replace(INSTANCE, blend="gaussian")
+    with pytest.raises(ValueError, match="blend must be none or gaussian, got 'mean'"):
+        replace(DENSE, blend="mean")  # pyright: ignore[reportArgumentType]
 
 
 # Instance --------------------------------------------------------------------------------------------------------

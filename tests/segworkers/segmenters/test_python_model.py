@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import SpecError, TileError
+from segworkers.segmenters.base import DenseMaps, DenseProbabilities
 from segworkers.segmenters.loading import load_model, resolve_model
 
 HEAD = """\
@@ -79,6 +81,7 @@ def test_class_attributes_are_read_without_constructing(tmp_path: Path) -> None:
             resolution = 0.5
             connectivity = 4
             batch = (1, 2, 2)
+            blend = "gaussian"
             name = "heavy net"
             def __init__(self, device):
                 raise MemoryError("weights")
@@ -87,6 +90,7 @@ def test_class_attributes_are_read_without_constructing(tmp_path: Path) -> None:
     manifest, spec = resolve_model(f"{reference}:Heavy", {})
     assert (manifest.name, manifest.bands, manifest.normalise) == ("heavy net", ("red", 1), "unit")
     assert (manifest.resolution, manifest.connectivity, manifest.batch) == (0.5, 4, (1, 2, 2))
+    assert manifest.blend == "gaussian"
     with pytest.raises(SpecError, match=r"Heavy\(device='cpu'\) raised MemoryError: weights \(.*model.py:\d+\)"):
         load_model(spec)
 
@@ -151,6 +155,7 @@ def test_all_problems_of_a_class_come_at_once(tmp_path: Path) -> None:
             classes = "cell"
             resolution = 0
             connectivity = True
+            blend = "mean"
             bands = "red"
             def __init__(self, size, gpu=None): ...
             def predict(self, windows, valid, extra): ...
@@ -170,6 +175,7 @@ def test_all_problems_of_a_class_come_at_once(tmp_path: Path) -> None:
         "classes: expected a list or tuple of names",
         "resolution: ",
         "connectivity: ",
+        "blend: expected 'none' or 'gaussian', found 'mean'",
         "bands: ",
         "must take `device`",
         "takes no option 'colour'; it takes gpu, size",
@@ -179,7 +185,7 @@ def test_all_problems_of_a_class_come_at_once(tmp_path: Path) -> None:
         "model.threads: ",
     ):
         assert part in text
-    assert len(caught.value.problems) == 13
+    assert len(caught.value.problems) == 14
     with pytest.raises(SpecError, match="missing predict") as caught:
         resolve_model(f"{reference}:Empty", {})
     with pytest.raises(SpecError, match="overlap must lie between 0 and half the window"):
@@ -235,6 +241,28 @@ def test_bad_answer_names_the_model(tmp_path: Path) -> None:
     model = load_model(resolve_model(f"{reference}:Signed", {})[1])
     with pytest.raises(TileError, match="Signed: prediction: expected an unsigned integer"):
         model.predict(WINDOWS, VALID)
+
+
+def test_blending_that_a_job_asks_for_needs_probabilities(tmp_path: Path) -> None:
+    reference = _write(
+        tmp_path,
+        """
+        class Soft(Base):
+            def predict(self, windows):
+                return np.stack([windows[:, 0] <= 3, windows[:, 0] > 3], axis=1).astype(np.float32)
+        """,
+    )
+    for name in ("Base", "Soft"):
+        manifest, spec = resolve_model(f"{reference}:{name}", {})
+        plain = load_model(spec).predict(WINDOWS, VALID)
+        assert isinstance(plain, DenseMaps) and (plain.classes == 1).all()
+        model = load_model(spec, replace(manifest, blend="gaussian"))
+        if name == "Base":
+            with pytest.raises(TileError, match="Base: prediction: expected floating-point probabilities"):
+                model.predict(WINDOWS, VALID)
+        else:
+            blended = model.predict(WINDOWS, VALID)
+            assert isinstance(blended, DenseProbabilities) and (blended.values[:, 1] == 1).all()
 
 
 def test_digest_follows_code_options_and_files_but_not_the_place(

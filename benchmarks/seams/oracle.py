@@ -1,0 +1,68 @@
+"""The oracle linker: this project's views and assembly, but links are decided by true identity.
+
+What is left of its error is the model's; what another rule adds is that rule's own. It links the views of one true
+object wherever two windows overlap in which both saw it and the object has pixels in the part that both windows saw.
+`everywhere=True` joins all views of an object, even those with a window between them that saw nothing: no linker can
+do that, since nothing in the image says so.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.seams.cases import Case, Outcome, World
+from benchmarks.seams.ours import Said, masks_of
+from schemas.boxes import Box
+from segworkers.assembly import assemble
+from segworkers.components import groups_of
+from segworkers.encoding import views_of
+from segworkers.lattice import Lattice
+from segworkers.linking import Groups
+from segworkers.views import Views
+
+
+def merge(case: Case, *, everywhere: bool = False) -> Outcome:
+    """Whole objects by true identity."""
+    began = time.perf_counter()
+    shape = case.world.truth.shape
+    lattice = Lattice(case.window, case.overlap, shape)
+    said = Said(case)
+    answers = {index: said.answer(start) for index, start in case.starts()}
+    views = views_of(answers, np.ones(shape, bool), (0, 0, 0), lattice)
+    truth = np.array([d.truth for index in case.windows for d in case.windows[index]], np.int64)
+    ends = np.cumsum([0, *map(len, case.windows.values())])
+    first_of = {lattice.flat(index): int(end) for index, end in zip(case.windows, ends, strict=False)}
+    first = np.array([first_of[window] for window in views.window.tolist()], np.int64)
+    group = _groups(
+        views, truth[first + views.rank] if len(views) else truth, lattice, case.world, everywhere=everywhere
+    )
+    objects = assemble(views, Groups(group, np.full(int(group.max(initial=-1)) + 1, np.nan)), lattice)
+    return Outcome(masks_of(objects), objects.label, time.perf_counter() - began)
+
+
+def _groups(
+    views: Views, truth: NDArray[np.int64], lattice: Lattice, world: World, *, everywhere: bool
+) -> NDArray[np.int64]:
+    left, right = list[int](), list[int]()
+    order = np.argsort(truth, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(truth[order])) + 1):
+        boxes = [_real(lattice, int(views.window[row])) for row in rows]
+        for a in range(len(rows)):
+            for b in range(a):
+                strip = boxes[a] & boxes[b]
+                if everywhere or (strip is not None and _meets(world, int(truth[rows[a]]), strip)):
+                    left.append(int(rows[a]))
+                    right.append(int(rows[b]))
+    return groups_of(len(views), np.array(left, np.int64), np.array(right, np.int64))
+
+
+def _meets(world: World, identity: int, box: Box) -> bool:
+    return bool((world.truth[box.within((0, 0, 0))] == identity).any())
+
+
+def _real(lattice: Lattice, window: int) -> Box:
+    z, y, x = (int(i) for i in np.unravel_index(window, lattice.shape))
+    return lattice.real_box((z, y, x))

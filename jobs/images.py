@@ -1,0 +1,112 @@
+"""Rows of the `images` table: what the ledger counted and what was published of each source."""
+
+# pyarrow ships no type stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.ledger import Failed, Ledger
+from jobs.seams import SourceSeams
+from schemas.models import ModelManifest
+from schemas.sources import source_id_of
+from schemas.tables import SCHEMAS
+from segworkers.receipts import AREA_UNIT, CellCounts, Receipt
+from segworkers.totals import SCORE_UNIT, ClassTotals
+
+
+def image_rows(
+    model: ModelManifest,
+    ledger: Ledger,
+    totals: dict[str, dict[str, ClassTotals]],
+    seams: Sequence[SourceSeams],
+    failed: Sequence[Failed],
+) -> list[dict[str, Any]]:
+    """One row for each source, and one with nulls for each input that could not be used, by URI.
+
+    totals: sums over the published objects by source and class; seams: the profile of each source.
+    """
+    rows = [_image_row(each, model, ledger.of(each.plan), totals.get(each.plan.source.source_id, {})) for each in seams]
+    for each in failed:
+        if each.scope == "input":
+            unknown = dict.fromkeys(SCHEMAS["images"].names)
+            rows.append(
+                unknown
+                | {
+                    "source_id": source_id_of(each.uri),
+                    "source_uri": each.uri,
+                    "status": "failed",
+                    "reason": each.reason,
+                    "is_lower_bound": True,
+                    **_model_columns(model),
+                }
+            )
+    return sorted(rows, key=lambda row: (row["source_uri"], row["source_id"]))
+
+
+def _image_row(
+    seams: SourceSeams, model: ModelManifest, receipts: Sequence[Receipt], by_class: dict[str, ClassTotals]
+) -> dict[str, Any]:
+    source = seams.plan.source
+    counts = sum((receipt.counts for receipt in receipts), CellCounts())
+    unknown = counts.failed > 0 and counts.done + counts.empty == 0
+    area = None if unknown or counts.valid_area is None else counts.valid_area / AREA_UNIT
+    everything = ClassTotals()
+    for part in by_class.values():
+        everything.add(part)
+    reasons = sorted({receipt.reason for receipt in receipts if receipt.reason})
+    evidence = dict.fromkeys(SCHEMAS["images"].names) if unknown else seams.columns()
+    return evidence | {
+        "source_id": source.source_id,
+        "source_uri": source.uri,
+        "status": "failed" if unknown else "partial" if counts.failed else "done",
+        "reason": ", ".join(reasons) or None,
+        "is_lower_bound": counts.failed > 0,
+        "object_count": None if unknown else everything.objects,
+        "mean_score": _mean_score(everything),
+        "classes": None
+        if unknown
+        else [_class_row(label, by_class.get(label, ClassTotals()), area) for label in model.classes],
+        "pixels": counts.total,
+        "pixels_done": counts.done,
+        "pixels_empty": counts.empty,
+        "pixels_nodata": counts.nodata,
+        "pixels_failed": counts.failed,
+        "valid_area_m2": area,
+        "objects_per_km2": _density(everything.objects, area),
+        "capped_windows": sum(receipt.capped_windows for receipt in receipts),
+        "depth": source.grid.shape[0],
+        "height": source.grid.shape[1],
+        "width": source.grid.shape[2],
+        "dtype": source.dtype,
+        "bands": list(source.bands),
+        "georeference": source.grid.georeference,
+        "crs": source.grid.crs_wkt,
+        **_model_columns(model),
+    }
+
+
+def _model_columns(model: ModelManifest) -> dict[str, str]:
+    return {"model": model.name, "model_kind": model.kind, "model_digest": model.digest}
+
+
+def _class_row(label: str, totals: ClassTotals, valid_area: float | None) -> dict[str, Any]:
+    measured = valid_area is not None and totals.area is not None
+    return {
+        "label": label,
+        "object_count": totals.objects,
+        "mean_score": _mean_score(totals),
+        "pixel_count": totals.pixels,
+        "area_m2": totals.area / AREA_UNIT if measured and totals.area is not None else None,
+        "objects_per_km2": _density(totals.objects, valid_area),
+    }
+
+
+def _mean_score(totals: ClassTotals) -> float | None:
+    return totals.score / SCORE_UNIT / totals.scored if totals.scored else None
+
+
+def _density(objects: int, valid_area: float | None) -> float | None:
+    return objects / (valid_area / 1e6) if valid_area else None
