@@ -4,14 +4,15 @@
 
 The raster is a real GeoTIFF: a periodic pattern of irregular cells of about 30 x 30 px, each with a value its
 neighbours do not have. `instance` runs a perfect instance model (windows of 1024 px, overlap 64, so that one cell in
-eight is seen by several windows); `dense` the built-in threshold on the same cells, a pixel apart. The job is
+five is seen by several windows); `dense` the built-in threshold on the same cells, a pixel apart. The job is
 `segworkers segment` in a process of its own, everything that it starts is watched.
 
 --skip-segment leaves out what takes longest and is not the question: shards are made by moving those of nine work tiles
 (`benchmarks.support.periodic_shards`), and `segworkers segment --resume` does the rest, all of it real.
 
 Compare CPU seconds an object, which other work on the machine does not change. `driver grows` is how far the driver's
-resident memory rises above what it was when the first tile was sent. --objects 10000000 takes about 10 GB of disk.
+resident memory rises above what it was when the first tile was sent; where the job is small, the driver does the
+merge itself, and all libraries it loads for that count.
 """
 
 from __future__ import annotations

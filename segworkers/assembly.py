@@ -46,8 +46,9 @@ def _fragments(
     if not len(pieces):
         none = np.empty(0, np.int64)
         return none, none, none
-    pairs, fragment = np.unique(np.stack((pieces.owner, cell), axis=1), axis=0, return_inverse=True)
-    return fragment.ravel().astype(np.int64), pairs[:, 0], pairs[:, 1]
+    cells = int(cell.max()) + 1
+    pairs, fragment = np.unique(pieces.owner * cells + cell, return_inverse=True)
+    return fragment.astype(np.int64), pairs // cells, pairs % cells
 
 
 def _chosen(

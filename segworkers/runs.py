@@ -47,9 +47,7 @@ class RunTable:
 
     def pixel_counts(self, masks: int) -> NDArray[np.int64]:
         """(masks,) pixels of each mask."""
-        counts = np.zeros(masks, np.int64)
-        np.add.at(counts, self.owner, self.lengths)
-        return counts
+        return _pixel_counts(self.runs, self.owner, masks)
 
     def take(self, rows: NDArray[Any]) -> RunTable:
         """The rows that an index or a boolean array names."""
@@ -75,11 +73,17 @@ class RunTable:
         """Sorted by (owner, z, x, y_start), with runs of one mask that touch or overlap joined: a union."""
         if not len(self):
             return self
-        runs, owner = self.runs, self.owner
-        if not _is_sorted(runs, owner):  # most tables are: a look costs a hundredth of a sort
-            order = np.lexsort((runs[:, 2], runs[:, 1], runs[:, 0], owner))
-            runs, owner = runs[order], owner[order]
-        return RunTable(*_join(runs, owner))
+        order = self._order()
+        return RunTable(*_join(self.runs[order], self.owner[order]))
+
+    def _order(self) -> NDArray[np.int64]:
+        """Order by (owner, z, x, y_start); by one number where it fits, which takes a fifth of the time of four."""
+        low = self.runs.min(axis=0).astype(np.int64)
+        z, x, y, _ = (int(n) for n in self.runs.max(axis=0) - low + 1)
+        if (int(self.owner.max()) + 1) * z * x * y >= 1 << 62 or self.owner.min() < 0:
+            return np.lexsort((self.runs[:, 2], self.runs[:, 1], self.runs[:, 0], self.owner))
+        column = (self.owner * z + (self.runs[:, 0] - low[0])) * x + (self.runs[:, 1] - low[1])
+        return np.argsort(column * y + (self.runs[:, 2] - low[2]))
 
     def offsets(self, masks: int) -> NDArray[np.int64]:
         """(masks + 1,) where each mask's runs begin; the table must be sorted by owner."""
@@ -162,32 +166,7 @@ def cells_touched(table: RunTable, masks: int, lattice: Lattice) -> NDArray[np.i
 
 def bounding_boxes(table: RunTable, masks: int) -> NDArray[np.int64]:
     """(masks, 6) half-open z0, y0, x0, z1, y1, x1; rows of masks without pixels are meaningless."""
-    boxes = np.empty((masks, 6), np.int64)
-    boxes[:, :3], boxes[:, 3:] = np.iinfo(np.int64).max, np.iinfo(np.int64).min
-    runs, owner = table.runs.astype(np.int64), table.owner
-    for column, source in enumerate((0, 2, 1)):
-        np.minimum.at(boxes[:, column], owner, runs[:, source])
-    for column, stop in enumerate((runs[:, 0] + 1, runs[:, 3], runs[:, 1] + 1)):
-        np.maximum.at(boxes[:, 3 + column], owner, stop)
-    return boxes
-
-
-def shared_pixels(
-    table: RunTable, family: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Pixels that masks of different families have in common.
-
-    family: (masks,) for example the window of each mask; pairs of one family are not compared.
-    Returns (i, j, count) with i < j, sorted, each pair once.
-    """
-    order = np.lexsort((table.runs[:, 2], table.runs[:, 1], table.runs[:, 0]))
-    i, j, count = _pair_sweep(table.runs[order], table.owner[order], family)
-    if not len(i):
-        return i, j, count
-    order = np.lexsort((j, i))
-    i, j, count = i[order], j[order], count[order]
-    first = np.flatnonzero(np.r_[True, (i[1:] != i[:-1]) | (j[1:] != j[:-1])])
-    return i[first], j[first], np.add.reduceat(count, first)
+    return _bounding_boxes(table.runs, table.owner, masks)
 
 
 def pixels_in_boxes(
@@ -231,18 +210,6 @@ def _column_runs(columns: Any) -> Any:  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True, nogil=True)
-def _is_sorted(runs: Any, owner: Any) -> bool:  # pragma: no cover - compiled
-    for k in range(1, len(owner)):
-        step = owner[k] - owner[k - 1]
-        for column in range(3):
-            if step == 0:
-                step = runs[k, column] - runs[k - 1, column]
-        if step < 0:
-            return False
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
 def _join(runs: Any, owner: Any) -> Any:  # pragma: no cover - compiled
     out = np.empty_like(runs)
     names = np.empty_like(owner)
@@ -264,30 +231,6 @@ def _join(runs: Any, owner: Any) -> Any:  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True, nogil=True)
-def _pair_sweep(runs: Any, owner: Any, family: Any) -> Any:  # pragma: no cover - compiled
-    capacity = max(16, len(owner))
-    left = np.empty(capacity, np.int64)
-    right = np.empty(capacity, np.int64)
-    count = np.empty(capacity, np.int64)
-    k = 0
-    for a in range(len(owner)):
-        b = a + 1
-        while b < len(owner) and runs[b, 0] == runs[a, 0] and runs[b, 1] == runs[a, 1] and runs[b, 2] < runs[a, 3]:
-            if family[owner[a]] != family[owner[b]]:
-                if k == capacity:
-                    capacity *= 2
-                    left = np.concatenate((left, np.empty(k, np.int64)))
-                    right = np.concatenate((right, np.empty(k, np.int64)))
-                    count = np.concatenate((count, np.empty(k, np.int64)))
-                left[k] = min(owner[a], owner[b])
-                right[k] = max(owner[a], owner[b])
-                count[k] = min(runs[a, 3], runs[b, 3]) - runs[b, 2]
-                k += 1
-            b += 1
-    return left[:k].copy(), right[:k].copy(), count[:k].copy()
-
-
-@numba.njit(cache=True, nogil=True)
 def _pixels_in_boxes(runs: Any, offsets: Any, masks: Any, boxes: Any) -> Any:  # pragma: no cover - compiled
     result = np.zeros(len(masks), np.int64)
     for k in range(len(masks)):
@@ -296,3 +239,23 @@ def _pixels_in_boxes(runs: Any, offsets: Any, masks: Any, boxes: Any) -> Any:  #
             if z0 <= runs[r, 0] < z1 and x0 <= runs[r, 1] < x1:
                 result[k] += max(0, min(runs[r, 3], y1) - max(runs[r, 2], y0))
     return result
+
+
+@numba.njit(cache=True, nogil=True)
+def _pixel_counts(runs: Any, owner: Any, masks: Any) -> Any:  # pragma: no cover - compiled
+    counts = np.zeros(masks, np.int64)
+    for k in range(len(owner)):
+        counts[owner[k]] += runs[k, 3] - runs[k, 2]
+    return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _bounding_boxes(runs: Any, owner: Any, masks: Any) -> Any:  # pragma: no cover - compiled
+    boxes = np.empty((masks, 6), np.int64)
+    boxes[:, :3], boxes[:, 3:] = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+    for k in range(len(owner)):
+        box = boxes[owner[k]]
+        z, x, start, stop = runs[k]
+        box[0], box[1], box[2] = min(box[0], z), min(box[1], start), min(box[2], x)
+        box[3], box[4], box[5] = max(box[3], z + 1), max(box[4], stop), max(box[5], x + 1)
+    return boxes

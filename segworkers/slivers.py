@@ -9,20 +9,16 @@ as large as what covers it, is given TOLERANCE pixels: that far the outlines of 
 One thing speaks against it: where the larger view is linked to a neighbour of the sliver in the sliver's own window,
 that window saw two objects side by side that the other one took for one. Both stay.
 """
-# numba has no type stubs: what its decorator returns is unknown to the type checker.
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.boxes import Zyx, zyx
 from segworkers.lattice import Lattice
 from segworkers.linking import ViewFacts, links
+from segworkers.overlaps import box_pairs, near_pixels
 from segworkers.runs import bounding_boxes
 from segworkers.views import Pairs, Views, compare
 
@@ -58,17 +54,17 @@ def relations(
 def _coverings(views: Views, facts: ViewFacts, linked: Pairs, lattice: Lattice, family: NDArray[np.int64]) -> Pairs:
     """Pairs of a sliver and what covers it."""
     reach = np.array(near_by(lattice))
-    boxes, offsets = bounding_boxes(views.masks, len(views)), views.masks.offsets(len(views))
-    small, large, partner = _neighbours(views, facts, linked, reach, boxes, family)
+    boxes = bounding_boxes(views.masks, len(views))
+    small, large, partner = _neighbours(views, facts, linked, lattice, boxes, family)
     proper = 2 * facts.pixels[small] < facts.pixels[large]
     tolerance = np.where(proper[:, None], reach, 0)
-    covered = _near_pixels(views.masks.runs, offsets, small, large, tolerance, boxes)
+    covered = near_pixels(views.masks, small, large, tolerance, boxes)
     is_cover = covered > SLIVER_COVER * facts.pixels[small]
     small, large, partner = small[is_cover], large[is_cover], partner[is_cover]
     rival = np.flatnonzero(partner >= 0)
     side_by_side = np.zeros(len(small), bool)
     reaches = np.tile(np.maximum(reach, np.array(lattice.window) > 1), (len(rival), 1))
-    near = _near_pixels(views.masks.runs, offsets, small[rival], partner[rival], reaches, boxes)
+    near = near_pixels(views.masks, small[rival], partner[rival], reaches, boxes)
     side_by_side[rival] = near > 0
     small, large = small[~side_by_side], large[~side_by_side]
     none = np.zeros(len(small))
@@ -79,27 +75,29 @@ def _neighbours(
     views: Views,
     facts: ViewFacts,
     linked: Pairs,
-    reach: NDArray[np.int64],
+    lattice: Lattice,
     boxes: NDArray[np.int64],
     family: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Marginal views, larger views of the same class of other windows whose boxes come near, and the latter's partners.
 
-    Left out are views of windows in which the marginal view has a link. The partner is the view of the marginal view's
-    window that the larger one is linked to; -1 where it has none there.
+    Left out are windows that do not overlap the marginal view's (work tiles without a common seam never compare them),
+    and those in which it has a link. The partner is the view of the marginal view's window that the larger one is
+    linked to; -1 where it has none there.
     """
-    candidates = np.flatnonzero(facts.marginal)
-    candidates = candidates[np.argsort(boxes[candidates, 2], kind="stable")]
-    small, large = _near_boxes(boxes, candidates, reach, views.window, views.label, family)
+    i, j = box_pairs(boxes, family, views.label, near_by(lattice))
+    index = np.stack(np.unravel_index(views.window, lattice.shape), axis=1)
+    apart = np.abs(index[i] - index[j]).max(axis=1)
+    small, large = facts.by_size(i, j)
+    usable = (apart == 1) & facts.marginal[small]
+    small, large = small[usable], large[usable]
     windows = int(views.window.max(initial=0)) + 1
     slot = np.concatenate((linked.i * windows + views.window[linked.j], linked.j * windows + views.window[linked.i]))
     partner = np.concatenate((linked.j, linked.i))
     order = np.argsort(slot)
     slot, partner = slot[order], partner[order]
     free = _partner(slot, partner, small * windows + views.window[large]) < 0
-    pixels, key = facts.pixels, facts.key
-    larger = (pixels[large] > pixels[small]) | ((pixels[large] == pixels[small]) & (key[large] < key[small]))
-    small, large = small[free & larger], large[free & larger]
+    small, large = small[free], large[free]
     return small, large, _partner(slot, partner, large * windows + views.window[small])
 
 
@@ -109,59 +107,3 @@ def _partner(slot: NDArray[np.int64], partner: NDArray[np.int64], wanted: NDArra
         return np.full(len(wanted), -1, np.int64)
     at = np.minimum(np.searchsorted(slot, wanted), len(slot) - 1)
     return np.where(slot[at] == wanted, partner[at], -1)
-
-
-@numba.njit(cache=True, nogil=True)
-def _near_boxes(
-    boxes: Any, candidates: Any, reach: Any, window: Any, label: Any, family: Any
-) -> Any:  # pragma: no cover - compiled
-    left = boxes[candidates, 2]
-    widest = 0
-    for c in candidates:
-        widest = max(widest, boxes[c, 5] - boxes[c, 2])
-    small = numba.typed.List.empty_list(numba.int64)
-    large = numba.typed.List.empty_list(numba.int64)
-    for u in range(len(boxes)):
-        first = np.searchsorted(left, boxes[u, 2] - reach[2] - widest)
-        for k in range(first, len(candidates)):
-            v = candidates[k]
-            if left[k] >= boxes[u, 5] + reach[2]:
-                break
-            if window[v] == window[u] or label[v] != label[u] or family[v] == family[u]:
-                continue
-            near = True
-            for axis in range(3):
-                near &= boxes[v, axis] < boxes[u, axis + 3] + reach[axis]
-                near &= boxes[v, axis + 3] > boxes[u, axis] - reach[axis]
-            if near:
-                small.append(v)
-                large.append(u)
-    a = np.empty(len(small), np.int64)
-    b = np.empty(len(small), np.int64)
-    for k in range(len(small)):
-        a[k], b[k] = small[k], large[k]
-    return a, b
-
-
-@numba.njit(cache=True, nogil=True)
-def _near_pixels(
-    runs: Any, offsets: Any, small: Any, large: Any, reach: Any, boxes: Any
-) -> Any:  # pragma: no cover - compiled
-    """Pixels of small[k] within reach[k] of large[k]."""
-    result = np.zeros(len(small), np.int64)
-    for k in range(len(small)):
-        v, u = small[k], large[k]
-        z0, y0, x0, z1, y1, x1 = boxes[v]
-        rz, ry, rx = reach[k]
-        near = np.zeros((z1 - z0, x1 - x0, y1 - y0), np.bool_)
-        for r in range(offsets[u], offsets[u + 1]):
-            top, bottom = max(runs[r, 2] - ry, y0), min(runs[r, 3] + ry, y1)
-            if top >= bottom:
-                continue
-            for z in range(max(runs[r, 0] - rz, z0), min(runs[r, 0] + rz + 1, z1)):
-                for x in range(max(runs[r, 1] - rx, x0), min(runs[r, 1] + rx + 1, x1)):
-                    near[z - z0, x - x0, top - y0 : bottom - y0] = True
-        for r in range(offsets[v], offsets[v + 1]):
-            for y in range(runs[r, 2], runs[r, 3]):
-                result[k] += near[runs[r, 0] - z0, runs[r, 1] - x0, y - y0]
-    return result

@@ -3,7 +3,7 @@
 An instance model sees every window on its own. Where windows overlap, both saw the same pixels, so two views of one
 object must agree there. `compare` measures that agreement for all pairs of views at once:
 
-1. pixels that two views of different windows share (one sweep over sorted runs);
+1. pixels that two views of different windows share (`segworkers.overlaps`);
 2. the same inside the *trusted* part of the strip both windows saw: models are unreliable near a window's internal
    borders, so a band of min(16, overlap // 4) pixels along them is left out;
 3. each view's own pixels in the strip and in its trusted part; from these, two overlaps (IoU). The higher one counts:
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segworkers.lattice import Lattice
-from segworkers.runs import RunTable, bounding_boxes, concatenate, pixels_in_boxes, shared_pixels
+from segworkers.overlaps import box_pairs, shared_pixels
+from segworkers.runs import RunTable, bounding_boxes, concatenate, pixels_in_boxes
 
 TRUST_BAND = 16
 """Pixels along an internal border that are not compared, at most; measured to beat 0 and 32 with noisy models."""
@@ -110,10 +111,14 @@ def without_duplicates(views: Views) -> Views:
     Best: higher score, then more pixels, then the model's own order; greedy, as non-maximum suppression is.
     """
     n = len(views)
-    pixels = views.masks.pixel_counts(n)
-    i, j, shared = shared_pixels(views.masks, np.arange(n))
-    same = (views.window[i] == views.window[j]) & (views.label[i] == views.label[j])
-    same &= shared > DUPLICATE_IOU * (pixels[i] + pixels[j] - shared)
+    pixels, boxes = views.masks.pixel_counts(n), bounding_boxes(views.masks, n)
+    # One number for window and class: pairs of different labels are asked for where these are equal.
+    kind = views.window * (int(views.label.max(initial=0)) + 1) + views.label
+    i, j = box_pairs(boxes, np.arange(n), kind)
+    alike = np.minimum(pixels[i], pixels[j]) > DUPLICATE_IOU * np.maximum(pixels[i], pixels[j])
+    i, j = i[alike], j[alike]
+    shared, _ = shared_pixels(views.masks, i, j, boxes, n)
+    same = shared > DUPLICATE_IOU * (pixels[i] + pixels[j] - shared)
     if not same.any():
         return views
     order = np.lexsort((views.rank, -pixels, -views.score))
@@ -133,17 +138,17 @@ def compare(views: Views, lattice: Lattice, family: NDArray[np.int64]) -> Pairs:
 
     A pair's numbers depend on its two views and the lattice only, never on what else is compared with them.
     """
-    i, j, shared = shared_pixels(views.masks, family)
-    same = (views.label[i] == views.label[j]) & (views.window[i] != views.window[j])
-    i, j, shared = i[same], j[same], shared[same]
+    n = len(views)
     seen = _boxes(lattice, views.window, np.zeros(3, np.int64))
     trusted = _boxes(lattice, views.window, np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4))
-    strip = _meet(seen[i], seen[j])
-    core = _meet(trusted[i], trusted[j])
-    inner = RunTable(*_clip_rows(views.masks, trusted))
-    trusted_shared = _lookup(*shared_pixels(inner, family), i, j, len(views))
-    whole, inside = (_iou(common, views.masks, i, j, box) for common, box in ((shared, strip), (trusted_shared, core)))
-    return Pairs(i, j, np.maximum(whole, inside), shared)
+    i, j = box_pairs(bounding_boxes(views.masks, n), family, views.label)
+    other = views.window[i] != views.window[j]
+    i, j = i[other], j[other]
+    shared, inside = shared_pixels(views.masks, i, j, trusted, n)
+    i, j, shared, inside = (column[shared > 0] for column in (i, j, shared, inside))
+    whole = _iou(shared, views.masks, i, j, _meet(seen[i], seen[j]))
+    core = _iou(inside, views.masks, i, j, _meet(trusted[i], trusted[j]))
+    return Pairs(i, j, np.maximum(whole, core), shared)
 
 
 def _iou(
@@ -160,7 +165,7 @@ def _iou(
 
 
 def is_marginal(masks: RunTable, window: NDArray[np.int64], lattice: Lattice) -> NDArray[np.bool_]:
-    """(n,) whether a mask lies mostly outside its window's own cell: other windows saw it farther from their borders."""
+    """(n,) whether a mask lies mostly outside its window's own cell: other windows saw it farther from a border."""
     n = len(window)
     index = np.unravel_index(window, lattice.shape)
     edges = [lattice.cell_edges(axis) for axis in range(3)]
@@ -181,30 +186,3 @@ def _boxes(lattice: Lattice, window: NDArray[np.int64], band: NDArray[np.int64])
 
 def _meet(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.hstack((np.maximum(a[:, :3], b[:, :3]), np.minimum(a[:, 3:], b[:, 3:])))
-
-
-def _clip_rows(table: RunTable, boxes: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Runs clipped to the box of their own mask."""
-    box = boxes[table.owner]
-    runs = table.runs.copy()
-    runs[:, 2] = np.maximum(runs[:, 2], box[:, 1])
-    runs[:, 3] = np.minimum(runs[:, 3], box[:, 4])
-    keep = (runs[:, 0] >= box[:, 0]) & (runs[:, 0] < box[:, 3])
-    keep &= (runs[:, 1] >= box[:, 2]) & (runs[:, 1] < box[:, 5]) & (runs[:, 2] < runs[:, 3])
-    return runs[keep], table.owner[keep]
-
-
-def _lookup(
-    i: NDArray[np.int64],
-    j: NDArray[np.int64],
-    value: NDArray[np.int64],
-    want_i: NDArray[np.int64],
-    want_j: NDArray[np.int64],
-    n: int,
-) -> NDArray[np.int64]:
-    """value of pair (want_i, want_j) among the sorted pairs (i, j); 0 where it is not there."""
-    if not len(i):
-        return np.zeros(len(want_i), np.int64)
-    key, want = i * n + j, want_i * n + want_j
-    at = np.minimum(np.searchsorted(key, want), len(key) - 1)
-    return np.where(key[at] == want, value[at], 0)

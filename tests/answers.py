@@ -53,7 +53,7 @@ def _lattice(rng: np.random.Generator, window: list[int], overlap: list[int], mo
     return Lattice(zyx(window), zyx(overlap), zyx(extent))
 
 
-def soup(rng: np.random.Generator, lattice: Lattice) -> Case:
+def soup(rng: np.random.Generator, lattice: Lattice, batch: Zyx = (1, 1, 1)) -> Case:
     """Windows that hardly agree: boxes whose sides lie where the rules change, and what objects leave of themselves.
 
     Masks of a window overlap, have parts and holes, repeat each other; windows see common objects moved, cut, fused or
@@ -62,7 +62,7 @@ def soup(rng: np.random.Generator, lattice: Lattice) -> Case:
     common = [_shape(rng, Box.of_shape(lattice.extent), _lines(lattice)) for _ in range(int(rng.integers(2, 16)))]
     busy = float(rng.uniform(0.5, 4))
     said = {index: _window_of_soup(rng, lattice, index, common, busy) for index in windows_of(lattice)}
-    return Case(lattice, said, _valid(rng, lattice.extent), _broken(rng, lattice))
+    return Case(lattice, said, _valid(rng, lattice.extent), _broken(rng, lattice), batch)
 
 
 def _lines(lattice: Lattice) -> list[NDArray[np.int64]]:
@@ -174,10 +174,36 @@ class Noise:
     """px along internal borders where a window sees nothing, at most."""
 
 
-def noisy(rng: np.random.Generator, lattice: Lattice, truth: NDArray[np.int64], noise: Noise) -> Case:
+def noisy(
+    rng: np.random.Generator, lattice: Lattice, truth: NDArray[np.int64], noise: Noise, batch: Zyx = (1, 1, 1)
+) -> Case:
     """What a noisy model says of a label image (z, y, x); the class is the object's number modulo the classes."""
     said = {index: _noisy_window(rng, lattice, index, truth, noise) for index in windows_of(lattice)}
-    return Case(lattice, said, _valid(rng, lattice.extent), _broken(rng, lattice))
+    return Case(lattice, said, _valid(rng, lattice.extent), _broken(rng, lattice), batch)
+
+
+def perfect(lattice: Lattice, layers: list[NDArray[np.int64]]) -> Case:
+    """What a perfect model says of label images (z, y, x), one for each class; objects of two classes may overlap."""
+    said: dict[Zyx, list[Mask]] = {}
+    for index in windows_of(lattice):
+        box = lattice.real_box(index)
+        seen = [layer[box.within((0, 0, 0))] for layer in layers]
+        said[index] = [
+            Mask(zyx([a + s.start for a, s in zip(box.start, place, strict=True)]), ids[place] == number, label)
+            for label, ids in enumerate(seen)
+            for number, place in enumerate(ndimage.find_objects(ids), start=1)
+            if place is not None
+        ]
+    return Case(lattice, said)
+
+
+def tessellation(rng: np.random.Generator, extent: Zyx, density: float) -> NDArray[np.int64]:
+    """Cells that fill the image and touch each other, with a share of their pixels left out at random."""
+    marks = np.zeros(extent, np.int64)
+    for number in range(1, int(rng.integers(3, 30))):
+        marks[tuple(int(rng.integers(0, n)) for n in extent)] = number
+    _, nearest = ndimage.distance_transform_edt(marks == 0, return_indices=True)
+    return np.where(rng.random(extent) < density, marks[tuple(nearest)], 0)
 
 
 def _noisy_window(
@@ -199,7 +225,9 @@ def _noisy_window(
             sets[k] = np.zeros_like(sets[k])
     found: list[Mask] = []
     for number, bits in zip(numbers, sets, strict=True):
-        said = _tight(Mask(box.start, _jittered(rng, bits, noise) & inside, number % CLASSES, float(rng.choice(SCORES))))
+        said = _tight(
+            Mask(box.start, _jittered(rng, bits, noise) & inside, number % CLASSES, float(rng.choice(SCORES)))
+        )
         if said is not None:
             found.append(said)
     return found

@@ -122,9 +122,7 @@ class Saying:
         start = [int(p - f) for p, f in zip(place, first, strict=True)]
         index = zyx([a // s for a, s in zip(start, lattice.stride, strict=True)])
         said = self._case.said.get(index, ())
-        crops = [
-            (Box(m.start, zyx([a + n for a, n in zip(m.start, m.bits.shape, strict=True)])), m.bits) for m in said
-        ]
+        crops = [(Box(m.start, zyx([a + n for a, n in zip(m.start, m.bits.shape, strict=True)])), m.bits) for m in said]
         crops = [(box.shift(zyx([-a for a in start])), bits) for box, bits in crops]
         return WindowMasks(np.array([m.label for m in said], np.int64), np.array([m.score for m in said]), crops)
 
@@ -203,9 +201,14 @@ def merged(case: Case, group: Zyx, *, seed: int = 0, tiles_per_task: int = 64, p
     return Merged(objects, receipts, plan, model.manifest, failed)
 
 
-def whole_image(lattice: Lattice) -> Zyx:
+def whole_image(case: Case) -> Zyx:
     """The group that makes the image one work tile: nothing is left open, nothing merged."""
-    return lattice.shape
+    return grown(case.lattice.shape, case.batch)
+
+
+def grown(group: Zyx, batch: Zyx) -> Zyx:
+    """The least whole batches that hold a group."""
+    return zyx([-(-g // b) * b for g, b in zip(group, batch, strict=True)])
 
 
 def windows_of(lattice: Lattice) -> Iterator[Zyx]:

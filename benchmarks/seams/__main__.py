@@ -39,9 +39,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 @app.command()
 def run(
     records: Path,
-    parts: Annotated[
-        str, typer.Option(help="of: perfect, noise, space, nuclei, cost")
-    ] = "perfect,noise,space,nuclei,cost",
+    parts: Annotated[str, typer.Option(help="of: perfect, noise, space, nuclei, cost")] = ",".join(plan.PARTS),
     seeds: Annotated[str, typer.Option(help="worlds and noise are drawn from these")] = "101,102,103,104,105",
     quick: Annotated[bool, typer.Option(help="small worlds, first seed only")] = False,
 ) -> None:
@@ -108,6 +106,9 @@ def _outcomes(rule: str, cases: list[Case]) -> list[Outcome]:
     if rule == OURS:
         ours.merge(cases[0])  # compiles what is compiled at first use; a worker does it once in its life
         return [ours.merge(case) for case in cases]
+    if rule == plan.ALONE:
+        ours.merge_alone(cases[0])
+        return [ours.merge_alone(case) for case in cases]
     if rule == ORACLE:
         return [oracle.merge(case) for case in cases]
     if rule == "oracle of all views":

@@ -92,18 +92,19 @@ def lay_out(images: Sequence[NucleiImage], seed: int, side: int) -> Mosaic:
     Images are taken in that order for as long as they fit on shelves. Raises ValueError where not even one does.
     """
     rng = stream((seed, _LAYOUT))
-    order = rng.permutation(len(images))
+    order: list[int] = rng.permutation(len(images)).tolist()
+    ways: list[int] = rng.integers(0, 8, len(images)).tolist()
     down, right = (int(n) for n in rng.integers(0, OFFSET, 2))
-    ways = rng.integers(0, 8, len(images))
-    shapes = [images[k].pixels.shape[:: -1 if ways[k] & 1 else 1] for k in order]
+    chosen = [images[k] for k in order]
+    shapes = [_turned(image.pixels, way).shape for image, way in zip(chosen, ways, strict=True)]
     placed = _fitting([(y, x) for y, x in shapes], side - down, side - right)
     pixels, truth, count = np.zeros((side, side), np.uint16), np.zeros((side, side), np.int32), 0
-    for k, box in zip(order, placed, strict=False):
+    for image, way, box in zip(chosen, ways, placed, strict=False):  # those that fit
         _, rows, columns = box.shift((0, down, right)).within((0, 0, 0))
-        pixels[rows, columns] = _turned(images[k].pixels, int(ways[k]))
-        labels = _turned(images[k].labels, int(ways[k]))
-        truth[rows, columns] = np.where(labels > 0, labels + count, 0)
-        count += images[k].count
+        pixels[rows, columns] = _turned(image.pixels, way)
+        labels = _turned(image.labels, way)
+        truth[rows, columns] = np.where(labels > 0, labels + np.int32(count), 0)
+        count += image.count
     return Mosaic(pixels, truth, count)
 
 

@@ -71,7 +71,7 @@ def case(world: str, noise: str, seed: int, window: Zyx, overlap: Zyx) -> Case:
 
 def perturbed(mosaic: Mosaic, answers: Answers, seed: int, window: Zyx, overlap: Zyx) -> Case:
     """True nuclei as a model sees them, of which `answers` are. window, overlap: of its lattice."""
-    return _heard(mosaic.truth, answers, "perturbed", seed, (window, overlap), _perturbed(mosaic.truth))
+    return _heard(mosaic.truth, answers, "perturbed", seed, (window, overlap), _redrawn(mosaic.truth))
 
 
 def as_said(answers: Answers, seed: int, window: Zyx, overlap: Zyx) -> Case:
@@ -120,7 +120,7 @@ def _world(truth: Ids) -> World:
     return World(NAME, truth[None], np.zeros(int(truth.max(initial=0)) + 1, np.int64))
 
 
-def _perturbed(truth: Ids) -> Hear:
+def _redrawn(truth: Ids) -> Hear:
     """A function of a window's masks and its place (y, x): the true nuclei as the masks have them, numbered as they."""
     outside = truth == 0
     away, nearest = cast("Any", ndimage.distance_transform_edt(outside, return_indices=True))

@@ -17,8 +17,11 @@ from schemas.boxes import Box, Zyx, zyx
 from schemas.grids import PixelGrid
 from schemas.models import ModelManifest
 from schemas.sources import Source
+from segworkers.assembly import assemble
+from segworkers.encoding import views_of
 from segworkers.finishing import RowsPart, all_objects
 from segworkers.lattice import Lattice
+from segworkers.linking import ViewFacts, group_views
 from segworkers.merging import MergeWorker, merge_tasks
 from segworkers.model_grid import ModelGrid
 from segworkers.objects import Objects
@@ -26,7 +29,9 @@ from segworkers.plans import Chunk, SourcePlan
 from segworkers.readers.base import PixelBlock
 from segworkers.runs import bounding_boxes
 from segworkers.segmenters.base import WindowMasks
+from segworkers.slivers import relations
 from segworkers.tiling import TilePlan
+from segworkers.views import without_duplicates
 from segworkers.worker import TileWorker
 from tests.fakes import MemoryStore
 
@@ -80,6 +85,26 @@ class Said:
 def merge(case: Case, group: Zyx = (1, 4, 4)) -> Outcome:
     """The case through worker and merge, with work tiles of `group` windows."""
     objects, seconds = merged_objects(case, group)
+    return Outcome(masks_of(objects), objects.label, seconds)
+
+
+def merge_alone(case: Case) -> Outcome:
+    """The same rule without worker, shards and store: from runs in memory to whole objects in memory.
+
+    What peers are timed at as well; theirs start from label arrays or lists of masks.
+    """
+    shape = case.world.truth.shape
+    lattice = Lattice(case.window, case.overlap, shape)
+    said = Said(case)
+    answers = {index: said.answer(start) for index, start in case.starts()}
+    views = views_of(answers, np.ones(shape, bool), (0, 0, 0), lattice)
+    began = time.perf_counter()
+    views = without_duplicates(views)
+    pixels = views.masks.pixel_counts(len(views))
+    pairs, is_link, is_cover = relations(views, pixels, lattice, views.window)
+    facts = ViewFacts(views.window, views.rank, pixels, views.marginal)
+    objects = assemble(views, group_views(facts, pairs.take(is_link), pairs.take(is_cover)), lattice)
+    seconds = time.perf_counter() - began
     return Outcome(masks_of(objects), objects.label, seconds)
 
 

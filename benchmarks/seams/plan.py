@@ -10,7 +10,7 @@ cost      time alone, on a large world of touching cells
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,10 +20,12 @@ from benchmarks.seams.peers.rules import RULES
 from benchmarks.seams.records import ORACLE, OURS, Part
 from benchmarks.seams.worlds import PLANE, SPACE
 
-ALWAYS = (OURS, ORACLE, "oracle of all views")
-MAIN_PEERS = ("none", "sahi", "supervision_ios", "patchworks_iou", "cellpose_stacked")
-"""Rules that see every case. The others, far worse or far slower, see the noises of `ALL_RULES`."""
-ALL_RULES = ("perfect", "mixed", "jitter2")
+PARTS = ("noise", "space", "nuclei", "perfect", "others", "cost")
+MAIN_RULES = (OURS, ORACLE, "none", "sahi", "patchworks_iou")
+"""Rules that see every case. The others, far worse or far slower, see the noises of `FEW`."""
+ALONE = "segworkers, rule alone"
+"""This project's rule from masks in memory to objects in memory, as peers are timed; `OURS` is the whole path."""
+FEW = ("perfect", "mixed", "jitter2")
 COST_PEERS = ("sahi", "patchworks_iou", "supervision", "cellpose_stacked", "dask_image")
 WINDOWS: tuple[tuple[int, int], ...] = (
     (128, 16),
@@ -80,7 +82,14 @@ class Block:
 
 def blocks(parts: Sequence[str], seeds: Sequence[int], *, quick: bool) -> Iterator[Block]:
     """The blocks of the named parts; raises ValueError for an unknown one."""
-    makers = {"perfect": _perfect, "noise": _noise, "space": _space, "nuclei": _nuclei, "cost": _cost}
+    makers = {
+        "perfect": _perfect,
+        "noise": _noise,
+        "space": _space,
+        "nuclei": _nuclei,
+        "others": _others,
+        "cost": _cost,
+    }
     unknown = [part for part in parts if part not in makers]
     if unknown:
         raise ValueError(f"parts must be of {', '.join(makers)}, found {', '.join(unknown)}")
@@ -104,46 +113,65 @@ def _perfect(seeds: tuple[int, ...], quick: bool) -> Iterator[Block]:
     names = tuple((world, noise) for world in PLANE for noise in ("perfect", "perfect_parts"))
     for window, overlap in WINDOWS[: 2 if quick else None]:
         side = max(1024 if quick else 1536, 2 * window)
-        yield Block("synthetic", names, seeds, *_flat(window, overlap), ALWAYS[:2], _plane_maker(side))
+        yield Block("synthetic", names, seeds, *_flat(window, overlap), MAIN_RULES[:2], _plane_maker(side))
     for lattice in SPACE_WINDOWS[:: 2 if not quick else 3]:
-        yield Block("synthetic", tuple((world, "perfect") for world in SPACE), seeds, *lattice, ALWAYS[:2], _space_case)
+        yield Block(
+            "synthetic", tuple((world, "perfect") for world in SPACE), seeds, *lattice, MAIN_RULES[:2], _space_case
+        )
 
 
 def _noise(seeds: tuple[int, ...], quick: bool) -> Iterator[Block]:
-    side, window, overlap = (1024, 256, 64) if quick else (1536, 512, 96)
     for world in PLANE:
-        yield from _beside_peers("synthetic", world, tuple(NOISES), seeds, _flat(window, overlap), _plane_maker(side))
+        yield _main(_plane(world, tuple(NOISES), seeds, quick))
 
 
 def _space(seeds: tuple[int, ...], quick: bool) -> Iterator[Block]:
-    noises = tuple(NOISES) if not quick else ("mixed",)
     for world in SPACE:
-        yield from _beside_peers("synthetic", world, noises, seeds, SPACE_WINDOWS[1], _space_case)
+        yield _main(_volume(world, tuple(NOISES) if not quick else ("mixed",), seeds))
 
 
 def _nuclei(seeds: tuple[int, ...], quick: bool) -> Iterator[Block]:
     from benchmarks.seams import nuclei
 
     for lattice in nuclei.LATTICES[: 1 if quick else None]:
-        yield from _beside_peers("nuclei", "nuclei", nuclei.NOISES, seeds, lattice, nuclei.case)
+        names = tuple(("nuclei", noise) for noise in nuclei.NOISES)
+        yield _main(Block("nuclei", names, seeds, *lattice, (), nuclei.case))
 
 
-def _beside_peers(
-    part: Part, world: str, noises: tuple[str, ...], seeds: tuple[int, ...], lattice: tuple[Zyx, Zyx], make: Maker
-) -> Iterator[Block]:
-    dims = 2 if lattice[0][0] == 1 else 3
-    able = [name for name, rule in RULES.items() if dims in rule.dims]
-    main = (*ALWAYS, *(name for name in able if name in MAIN_PEERS))
-    rest = tuple(name for name in able if name not in MAIN_PEERS)
-    yield Block(part, tuple((world, noise) for noise in noises), seeds, *lattice, main, make)
-    few = tuple((world, noise) for noise in noises if noise in ALL_RULES or part == "nuclei")
-    yield Block(part, few, seeds, *lattice, rest, make)
+def _others(seeds: tuple[int, ...], quick: bool) -> Iterator[Block]:
+    for world in PLANE:
+        yield _rest(_plane(world, FEW, seeds, quick))
+    for world in SPACE:
+        yield _rest(_volume(world, FEW, seeds))
+
+
+def _plane(world: str, noises: tuple[str, ...], seeds: tuple[int, ...], quick: bool) -> Block:
+    side, window, overlap = (1024, 256, 64) if quick else (1536, 512, 96)
+    names = tuple((world, noise) for noise in noises)
+    return Block("synthetic", names, seeds, *_flat(window, overlap), (), _plane_maker(side))
+
+
+def _volume(world: str, noises: tuple[str, ...], seeds: tuple[int, ...]) -> Block:
+    return Block("synthetic", tuple((world, noise) for noise in noises), seeds, *SPACE_WINDOWS[1], (), _space_case)
+
+
+def _main(block: Block) -> Block:
+    return replace(block, rules=tuple(rule for rule in MAIN_RULES if rule not in RULES or _able(rule, block)))
+
+
+def _rest(block: Block) -> Block:
+    others = (rule for rule in RULES if rule not in MAIN_RULES and _able(rule, block))
+    return replace(block, rules=("oracle of all views", *others))
+
+
+def _able(rule: str, block: Block) -> bool:
+    return (2 if block.window[0] == 1 else 3) in RULES[rule].dims
 
 
 def _cost(seeds: tuple[int, ...], quick: bool) -> Iterator[Block]:
     side = 1536 if quick else 3072
     names = (("cells", "jitter1"), ("car_parks", "jitter1"))
-    yield Block("cost", names, seeds[:3], *_flat(256, 64), (OURS, *COST_PEERS), _plane_maker(side))
+    yield Block("cost", names, seeds[:3], *_flat(256, 64), (OURS, ALONE, *COST_PEERS), _plane_maker(side))
 
 
 def _flat(window: int, overlap: int) -> tuple[Zyx, Zyx]:

@@ -40,10 +40,25 @@ def test_two_windows_are_matched_one_to_one_the_strongest_first() -> None:
     assert links(found, facts([0, 0, 1, 1])).tolist() == [True, False, True]
 
 
+def test_matching_is_one_to_one_in_whatever_order_views_stand() -> None:
+    """0 and 2 are of one window, and both are the view 1's best."""
+    found = pairs((0, 1, 0.4, 40), (1, 2, 0.9, 90))
+    assert links(found, facts([0, 1, 0])).tolist() == [False, True]
+    assert links(found, facts([1, 0, 1])).tolist() == [False, True]
+
+
 def test_equal_overlaps_are_all_matched_in_the_order_of_the_views() -> None:
     """Two objects that look the same where the windows meet: each view has one partner, none is left over."""
     found = pairs((0, 2, 1.0, 50), (0, 3, 1.0, 50), (1, 2, 1.0, 50), (1, 3, 1.0, 50))
     assert links(found, facts([0, 0, 1, 1])).tolist() == [True, False, False, True]
+    backwards = found.take(np.array([3, 2, 1, 0]))
+    assert links(backwards, facts([0, 0, 1, 1])).tolist() == [True, False, False, True]
+
+
+def test_of_equal_overlaps_the_one_with_more_pixels_is_linked() -> None:
+    found = pairs((0, 2, 0.5, 40), (1, 2, 0.5, 60))
+    assert links(found, facts([0, 0, 1])).tolist() == [False, True]
+    assert links(pairs((0, 2, 0.6, 40), (1, 2, 0.5, 60)), facts([0, 0, 1])).tolist() == [True, False], "overlap first"
 
 
 def test_a_view_links_to_one_view_of_every_other_window() -> None:
@@ -63,8 +78,8 @@ def test_links_reach_over_any_number_of_windows() -> None:
 
 
 def test_a_chain_does_not_glue_two_views_of_one_window() -> None:
-    """0 and 3 are neighbours in window 0; a weak link in the chain between them gives way."""
-    chain = pairs((0, 1, 0.9, 90), (1, 2, 0.3, 30), (2, 3, 0.8, 80))
+    """0 and 3 are neighbours in window 0; a weak link in the chain between them gives way, however many its pixels."""
+    chain = pairs((0, 1, 0.9, 90), (1, 2, 0.3, 300), (2, 3, 0.8, 80))
     groups = group_views(facts([0, 1, 2, 0]), chain, NONE)
     assert same(groups, 0, 1)
     assert same(groups, 2, 3)
@@ -116,6 +131,13 @@ def test_what_a_dropped_leftover_covers_stays() -> None:
     """2 covers 1 and 1 covers 0: 1 goes, so nothing that stays covers 0."""
     covers = pairs((0, 1, 0.0, 0), (1, 2, 0.0, 0))
     groups = group_views(facts([0, 1, 2], [50, 100, 200], [True, True, True]), NONE, covers)
+    assert groups.group.tolist() == [0, -1, 1]
+
+
+def test_of_equals_the_earlier_ones_are_settled_first() -> None:
+    """0 covers 1 and 1 covers 2, all of a size: 1 goes, and with it what speaks against 2."""
+    covers = pairs((1, 2, 0.0, 0), (0, 1, 0.0, 0))
+    groups = group_views(facts([0, 1, 2], [100, 100, 100], [True, True, True]), NONE, covers)
     assert groups.group.tolist() == [0, -1, 1]
 
 

@@ -16,7 +16,6 @@ from segworkers.runs import (
     concatenate,
     label_runs,
     pixels_in_boxes,
-    shared_pixels,
     split_at_cells,
 )
 
@@ -74,21 +73,6 @@ def test_splitting_at_cells_keeps_every_pixel_in_its_own_cell(
         for k in range(1, 5)
     ]
     assert (cells_touched(table, 4, lattice) == expected).all()
-
-
-@given(images(), images())
-def test_shared_pixels_are_those_of_the_dense_masks(a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
-    first, second = label_runs(a, (0, 0, 0)), label_runs(b, (0, 0, 0))
-    both = concatenate([first, RunTable(second.runs, second.owner + 4)])
-    i, j, count = shared_pixels(both, np.repeat([0, 1], 4))
-    found = {(int(p), int(q)): int(n) for p, q, n in zip(i, j, count, strict=True)}
-    expected = {
-        (p, q + 4): int(((a == p + 1) & (b == q + 1)).sum())
-        for p in range(4)
-        for q in range(4)
-        if ((a == p + 1) & (b == q + 1)).any()
-    }
-    assert found == expected
 
 
 @given(images())

@@ -93,6 +93,11 @@ def test_of_two_views_of_one_thing_in_one_window_the_better_scored_stays() -> No
     assert len(without_duplicates(windows)) == 2, "views of different windows are not duplicates but links"
 
 
+def test_a_better_score_counts_for_more_than_pixels_and_place() -> None:
+    found = without_duplicates(views((0, (10, 10, 20, 21)), (0, (10, 10, 20, 20)), scores=[0.4, 0.6]))
+    assert found.rank.tolist() == [1]
+
+
 def test_equal_scores_leave_the_larger_duplicate_and_equal_sizes_the_first() -> None:
     larger = without_duplicates(views((0, (10, 10, 20, 20)), (0, (10, 10, 20, 21))))
     assert larger.rank.tolist() == [1]
