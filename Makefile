@@ -56,8 +56,17 @@ types: $(STAMP)
 contracts: $(STAMP)
 	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
 
-bench: $(STAMP) ## Run the benchmarks
+bench: $(STAMP) ## Run the short benchmarks
 	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "== $$name"; $(PY) -m benchmarks.$$name || exit 1; done
+
+bench-seams: $(STAMP) .venv-peers/.stamp ## Compare seams with other projects' real code (hours); writes docs/benchmarks/seams.md
+	$(PY) -m benchmarks.seams run benchmarks/seams/records.jsonl
+	$(PY) -m benchmarks.seams page benchmarks/seams/records.jsonl
+
+.venv-peers/.stamp: benchmarks/seams/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/seams/peers/requirements.txt
+	touch $@
 
 lock: $(STAMP) ## Pin the dependencies of pyproject.toml in requirements.txt
 	$(PY) -m pip install --quiet uv
