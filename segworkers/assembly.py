@@ -14,7 +14,7 @@ from segworkers.lattice import Lattice
 from segworkers.linking import Groups
 from segworkers.objects import Objects
 from segworkers.runs import RunTable, bounding_boxes, split_at_cells
-from segworkers.views import Views
+from segworkers.views import Views, near_by
 
 
 def assemble(views: Views, groups: Groups, lattice: Lattice) -> Objects:
@@ -33,10 +33,23 @@ def assemble(views: Views, groups: Groups, lattice: Lattice) -> Objects:
     np.maximum.at(score, group, views.score[member])
     label = np.zeros(count, np.int64)
     label[group] = views.label[member]
-    cut = np.ones(count, bool)
-    np.logical_and.at(cut, group, views.cut[member])
+    seen_whole = np.zeros(count, bool)
+    np.logical_or.at(seen_whole, group, _spans(views, masks, groups.group, count, lattice)[member])
     n_views = np.bincount(group, minlength=count).astype(np.int64)
-    return Objects(label, score, masks, n_views, groups.min_overlap, cut)
+    return Objects(label, score, masks, n_views, groups.min_overlap, ~seen_whole)
+
+
+def _spans(views: Views, masks: RunTable, group: NDArray[np.int64], count: int, lattice: Lattice) -> NDArray[np.bool_]:
+    """(n,) whether a view is not cut and reaches as far as its object on every side, or nearly so.
+
+    Not being cut is not enough: masks may stop short of a window's border.
+    """
+    if not count:
+        return np.zeros(len(views), bool)
+    whole, own = bounding_boxes(masks, count)[group], bounding_boxes(views.masks, len(views))
+    reach = np.array(near_by(lattice))
+    near = (own[:, :3] <= whole[:, :3] + reach) & (own[:, 3:] >= whole[:, 3:] - reach)
+    return ~views.cut & near.all(axis=1)
 
 
 def _fragments(
@@ -68,10 +81,13 @@ def _chosen(
     is_owner = views.window[view] == cell
     depth = _depth(fragments, len(view), views.window[view], lattice)
     order = np.lexsort((views.rank[view], views.window[view], -depth, cell, object_of))
-    first = np.zeros(len(view), bool)
-    if len(view):
-        first[order[np.r_[True, (np.diff(object_of[order]) != 0) | (np.diff(cell[order]) != 0)]]] = True
-    return np.where(has_owner, is_owner, first)
+    if not len(view):
+        return np.zeros(0, bool)
+    # The deepest view of each object and cell decides on the window; all parts that the window saw count.
+    begins = np.r_[True, (np.diff(object_of[order]) != 0) | (np.diff(cell[order]) != 0)]
+    deepest = np.empty(len(view), np.int64)
+    deepest[order] = views.window[view[order[begins]]][np.cumsum(begins) - 1]
+    return np.asarray(np.where(has_owner, is_owner, views.window[view] == deepest), bool)
 
 
 def _depth(fragments: RunTable, count: int, window: NDArray[np.int64], lattice: Lattice) -> NDArray[np.int64]:

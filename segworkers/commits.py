@@ -27,7 +27,7 @@ def open_sections(encoded: EncodedTile) -> Sections:
     rest = encoded.open
     if isinstance(rest, Fragments):
         return fragment_sections(rest)
-    return view_sections(rest.views, rest.pixels, rest.pairs, rest.is_link, rest.is_cover)
+    return view_sections(rest.views, rest.pixels, rest.pairs, rest.kind)
 
 
 def commit_shard(store: Store, name: str, data: bytes) -> Receipt:

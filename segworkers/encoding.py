@@ -30,9 +30,9 @@ from segworkers.linking import ViewFacts, group_views
 from segworkers.objects import Objects, no_objects
 from segworkers.runs import RunTable, column_major, empty_runs, pixels_in_boxes, split_at_cells
 from segworkers.segmenters.base import WindowMasks
-from segworkers.slivers import near_by, relations
+from segworkers.slivers import relations
 from segworkers.tiling import WorkTile
-from segworkers.views import Pairs, Views, is_marginal, without_duplicates
+from segworkers.views import Pairs, Views, is_marginal, near_by, without_duplicates
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +42,7 @@ class OpenViews:
     views: Views
     pixels: NDArray[np.int64]
     pairs: Pairs
-    is_link: NDArray[np.bool_]
-    is_cover: NDArray[np.bool_]
+    kind: NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.views)
@@ -66,9 +65,8 @@ def nothing_found(kind: ModelKind) -> EncodedTile:
     none = np.empty(0, np.int64)
     if kind == "dense":
         return EncodedTile(no_objects(), Fragments(none, none, empty_runs(), {}), 0, frozenset())
-    flags = none.astype(bool)
     pairs = Pairs(none, none, none.astype(float), none)
-    return EncodedTile(no_objects(), OpenViews(_no_views(), none, pairs, flags, flags), 0, frozenset())
+    return EncodedTile(no_objects(), OpenViews(_no_views(), none, pairs, none.astype(np.int8)), 0, frozenset())
 
 
 def encode_dense(
@@ -110,19 +108,18 @@ def encode_instances(
     views = without_duplicates(views_of(answers, valid, origin, lattice))
     n = len(views)
     pixels = views.masks.pixel_counts(n)
-    pairs, is_link, is_cover = relations(views, pixels, lattice, views.window)
-    related = is_link | is_cover
-    group = groups_of(n, pairs.i[related], pairs.j[related])
+    pairs, kind = relations(views, pixels, lattice, views.window)
+    group = groups_of(n, pairs.i, pairs.j)
     exposed = _exposed(views, pixels, tile, lattice)
     is_open = np.zeros(n, bool)
     is_open[group[exposed]] = True
     is_open = is_open[group]
     closed, waiting = np.flatnonzero(~is_open), np.flatnonzero(is_open)
-    objects = _close(views, pixels, pairs, is_link, is_cover, closed, lattice)
+    objects = _close(views, pixels, pairs, kind, closed, lattice)
     rest = views.take(waiting)
-    kept = is_open[pairs.i] & related
+    kept = is_open[pairs.i]
     open_pairs = _renumber(pairs.take(kept), waiting, n)
-    still_open = OpenViews(rest, pixels[waiting], open_pairs, is_link[kept], is_cover[kept])
+    still_open = OpenViews(rest, pixels[waiting], open_pairs, kind[kept])
     return EncodedTile(objects, still_open, n, _busy_cells(views, lattice))
 
 
@@ -197,8 +194,7 @@ def _close(
     views: Views,
     pixels: NDArray[np.int64],
     pairs: Pairs,
-    is_link: NDArray[np.bool_],
-    is_cover: NDArray[np.bool_],
+    kind: NDArray[np.int8],
     closed: NDArray[np.int64],
     lattice: Lattice,
 ) -> Objects:
@@ -207,9 +203,7 @@ def _close(
     here = inside[pairs.i] & inside[pairs.j]
     own = views.take(closed)
     facts = ViewFacts(own.window, own.rank, pixels[closed], own.marginal)
-    linked = _renumber(pairs.take(here & is_link), closed, len(views))
-    covering = _renumber(pairs.take(here & is_cover), closed, len(views))
-    return assemble(own, group_views(facts, linked, covering), lattice)
+    return assemble(own, group_views(facts, _renumber(pairs.take(here), closed, len(views)), kind[here]), lattice)
 
 
 def _renumber(pairs: Pairs, kept: NDArray[np.int64], total: int) -> Pairs:

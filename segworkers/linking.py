@@ -6,7 +6,8 @@
 1. between two windows views are linked one to one, the best match first;
 2. linked views are one object, over any number of windows (union-find);
 3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
-   weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours;
+   weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours. Only
+   parts of what another window saw whole (`segworkers.slivers`) may be together;
 4. a view that no other window confirmed, that lies in other windows' cells for the most part, and that a larger view
    of such a window covers, is a sliver of it and goes (`segworkers.slivers`).
 
@@ -36,6 +37,10 @@ So low because matching is one to one: what is left for a weak pair has no bette
 windows' borders, two halves of an object meet in a pixel's width. Weak links can be listed (`segworkers verify
 --doubtful`); 0.02, 0.05, 0.1 and 0.2 were compared with benchmarks/seams.
 """
+
+
+LINK, PART, COVER = 1, 2, 3
+"""What two views may be to each other: the same object; one a part of the other; one a sliver of the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +100,17 @@ class Groups:
         return len(self.min_overlap)
 
 
-def group_views(facts: ViewFacts, linked: Pairs, covering: Pairs) -> Groups:
-    """Steps 2 to 4. linked: pairs chosen by `links`; covering: pairs found by `slivers.relations`."""
+def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Groups:
+    """Steps 2 to 4. kind: (k,) LINK, PART or COVER for each pair, as `slivers.relations` gives them."""
     n = len(facts.window)
+    linked = pairs.take((kind == LINK) | (kind == PART))
+    # Parts have a seat of their own: two of one window may be together where one of them is a part.
+    seat = facts.window.copy()
+    parts = np.unique(pairs.i[kind == PART])
+    seat[parts] = int(seat.max(initial=0)) + 1 + np.arange(len(parts))
+    linked = linked.take(_without_conflicts(facts, linked, groups_of(n, linked.i, linked.j), seat))
     group = groups_of(n, linked.i, linked.j)
-    kept = _without_conflicts(facts, linked, group)
-    linked = linked.take(kept)
-    group = groups_of(n, linked.i, linked.j)
-    group = _without_slivers(facts, group, covering)
+    group = _without_slivers(facts, group, pairs.take(kind == COVER))
     names, compact = np.unique(group[group >= 0], return_inverse=True)
     group[group >= 0] = compact
     weakest = np.full(len(names), np.inf)
@@ -123,11 +131,13 @@ def _greedy(order: Any, left: Any, right: Any, slots: Any) -> Any:  # pragma: no
     return chosen
 
 
-def _without_conflicts(facts: ViewFacts, linked: Pairs, group: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which links stay (step 3); sets without two views of one window keep them all."""
+def _without_conflicts(
+    facts: ViewFacts, linked: Pairs, group: NDArray[np.int64], seat: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which links stay (step 3); sets without two views on one seat, which is a window, keep them all."""
     keep = np.ones(len(linked), bool)
     n = len(group)
-    pair = group * (int(facts.window.max(initial=0)) + 1) + facts.window
+    pair = group * (int(seat.max(initial=0)) + 1) + seat
     _, inverse, times = np.unique(pair, return_inverse=True, return_counts=True)
     conflicted = np.zeros(n, bool)
     conflicted[group[times[inverse] > 1]] = True
@@ -139,7 +149,7 @@ def _without_conflicts(facts: ViewFacts, linked: Pairs, group: NDArray[np.int64]
     high = np.maximum(key[linked.i], key[linked.j])[doubtful]
     order = doubtful[np.lexsort((high, low, -linked.shared[doubtful], -linked.overlap[doubtful]))]
     leader: dict[int, int] = {}
-    windows: dict[int, set[int]] = {}
+    seats: dict[int, set[int]] = {}
 
     def find(view: int) -> int:
         while leader.setdefault(view, view) != view:
@@ -151,8 +161,8 @@ def _without_conflicts(facts: ViewFacts, linked: Pairs, group: NDArray[np.int64]
         a, b = find(int(linked.i[link])), find(int(linked.j[link]))
         if a == b:
             continue
-        seen_a = windows.setdefault(a, {int(facts.window[a])})
-        seen_b = windows.setdefault(b, {int(facts.window[b])})
+        seen_a = seats.setdefault(a, {int(seat[a])})
+        seen_b = seats.setdefault(b, {int(seat[b])})
         if seen_a & seen_b:
             keep[link] = False
         else:
@@ -166,8 +176,7 @@ def _without_slivers(facts: ViewFacts, group: NDArray[np.int64], covering: Pairs
     size = np.bincount(group, minlength=len(group))
     alone = (size[group] == 1) & facts.marginal
     small, large = facts.by_size(covering.i, covering.j)
-    is_cover = alone[small] & (group[small] != group[large])
-    small, large = small[is_cover], large[is_cover]
+    small, large = small[alone[small]], large[alone[small]]
     result = group.copy()
     # From the largest down: whether the larger one stays is known before the smaller one asks.
     for k in np.lexsort((facts.key[small], -facts.pixels[small])):

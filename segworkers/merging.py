@@ -25,7 +25,7 @@ from schemas.models import ModelManifest
 from segworkers.components import groups_of
 from segworkers.dense import Fragments, forward_neighbours, touching_pairs
 from segworkers.group_files import group_columns, pack_groups
-from segworkers.linking import ViewFacts, group_views
+from segworkers.linking import LINK, ViewFacts, group_views
 from segworkers.plans import SourcePlan, blocks
 from segworkers.receipts import Receipt
 from segworkers.shards import Shard, from_ipc, to_ipc
@@ -61,12 +61,12 @@ class LinkTask:
     @property
     def name(self) -> str:
         """Where the links are kept."""
-        return f"merge/{self.plan.source.source_id}/{self.key}/links-{self.tiles[0]:08d}.arrow"
+        return f"merge/{self.plan.source.source_id}/{self.key}/links-{self.tiles[0]:08d}-{len(self.tiles)}.arrow"
 
     @property
     def facts(self) -> str:
         """Where instance models' facts about the tiles' own open views are kept: what grouping must know of them."""
-        return f"merge/{self.plan.source.source_id}/{self.key}/facts-{self.tiles[0]:08d}.arrow"
+        return f"merge/{self.plan.source.source_id}/{self.key}/facts-{self.tiles[0]:08d}-{len(self.tiles)}.arrow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,13 +174,9 @@ class MergeWorker:
             group = groups_of(sum(task.counts), joined["i"], joined["j"])
             overlap = np.full(int(group.max(initial=-1)) + 1, np.nan)
         else:
-            pairs, is_link, is_cover = (
-                Pairs(joined["i"], joined["j"], joined["overlap"], joined["shared"]),
-                joined["is_link"].astype(bool),
-                joined["is_cover"].astype(bool),
-            )
+            pairs = Pairs(joined["i"], joined["j"], joined["overlap"], joined["shared"])
             facts = ViewFacts(**_joined([from_ipc(self._store.read(name)) for name in task.facts]))
-            groups = group_views(facts, pairs.take(is_link), pairs.take(is_cover))
+            groups = group_views(facts, pairs, joined["kind"])
             group, overlap = groups.group, groups.min_overlap
         return pack_groups(group_columns(group, overlap, task.positions, task.counts))
 
@@ -194,19 +190,14 @@ def _across(near: list[tuple[Views, NDArray[np.int64]]], number: NDArray[np.int6
     return _pair_columns(*relations(joined, pixels, plan.tiles.lattice, family), number)
 
 
-def _pair_columns(
-    pairs: Pairs, is_link: NDArray[np.bool_], is_cover: NDArray[np.bool_], number: NDArray[np.int64]
-) -> Columns:
-    """Pairs that are a link or a cover. number: of each part in the source."""
-    keep = is_link | is_cover
-    kept = pairs.take(keep)
+def _pair_columns(pairs: Pairs, kind: NDArray[np.int8], number: NDArray[np.int64]) -> Columns:
+    """number: of each part in the source."""
     return {
-        "i": number[kept.i],
-        "j": number[kept.j],
-        "overlap": kept.overlap,
-        "shared": kept.shared,
-        "is_link": is_link[keep],
-        "is_cover": is_cover[keep],
+        "i": number[pairs.i],
+        "j": number[pairs.j],
+        "overlap": pairs.overlap,
+        "shared": pairs.shared,
+        "kind": kind,
     }
 
 
@@ -222,8 +213,7 @@ def _link_columns(i: NDArray[np.int64], j: NDArray[np.int64]) -> Columns:
         "j": j,
         "overlap": np.full(n, np.nan),
         "shared": np.zeros(n, np.int64),
-        "is_link": np.ones(n, bool),
-        "is_cover": np.zeros(n, bool),
+        "kind": np.full(n, LINK, np.int8),
     }
 
 

@@ -106,8 +106,8 @@ class Shard:
         runs = self._runs("views.runs") if masks else RunTable(np.empty((0, 4), np.int32), np.empty(0, np.int64))
         return Views(**columns, masks=runs), _column(table, "pixels")
 
-    def pairs(self) -> tuple[Pairs, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Pairs of open views, which of them are links and which are covers."""
+    def pairs(self) -> tuple[Pairs, NDArray[np.int8]]:
+        """Pairs of open views, and what they are to each other."""
         return pairs_from(self._table("pairs"))
 
     def fragments(self, *, masks: bool = True, faces: bool = True) -> Fragments:
@@ -153,9 +153,7 @@ def object_sections(objects: Objects) -> Sections:
     return {"objects": table, "objects.runs": _runs_table(objects.masks)}
 
 
-def view_sections(
-    views: Views, pixels: NDArray[np.int64], pairs: Pairs, is_link: NDArray[np.bool_], is_cover: NDArray[np.bool_]
-) -> Sections:
+def view_sections(views: Views, pixels: NDArray[np.int64], pairs: Pairs, kind: NDArray[np.int8]) -> Sections:
     """Sections of open views."""
     table = pa.table(
         {
@@ -168,7 +166,7 @@ def view_sections(
             "pixels": pixels,
         }
     )
-    return {"views": table, "views.runs": _runs_table(views.masks), "pairs": pairs_table(pairs, is_link, is_cover)}
+    return {"views": table, "views.runs": _runs_table(views.masks), "pairs": pairs_table(pairs, kind)}
 
 
 def fragment_sections(fragments: Fragments) -> Sections:
@@ -185,26 +183,14 @@ def fragment_sections(fragments: Fragments) -> Sections:
     return {"fragments": table, "fragments.runs": _runs_table(fragments.masks), "faces": faces}
 
 
-def pairs_table(pairs: Pairs, is_link: NDArray[np.bool_], is_cover: NDArray[np.bool_]) -> pa.Table:
-    """Pairs that are a link or a cover, as a table; the others are of no further use."""
-    keep = is_link | is_cover
-    kept = pairs.take(keep)
-    return pa.table(
-        {
-            "i": kept.i,
-            "j": kept.j,
-            "overlap": kept.overlap,
-            "shared": kept.shared,
-            "is_link": is_link[keep],
-            "is_cover": is_cover[keep],
-        }
-    )
+def pairs_table(pairs: Pairs, kind: NDArray[np.int8]) -> pa.Table:
+    """Pairs and what they are, as a table."""
+    return pa.table({"i": pairs.i, "j": pairs.j, "overlap": pairs.overlap, "shared": pairs.shared, "kind": kind})
 
 
-def pairs_from(table: pa.Table) -> tuple[Pairs, NDArray[np.bool_], NDArray[np.bool_]]:
+def pairs_from(table: pa.Table) -> tuple[Pairs, NDArray[np.int8]]:
     """The inverse of `pairs_table`."""
-    pairs = Pairs(*(_column(table, name) for name in ("i", "j", "overlap", "shared")))
-    return pairs, _column(table, "is_link"), _column(table, "is_cover")
+    return Pairs(*(_column(table, name) for name in ("i", "j", "overlap", "shared"))), _column(table, "kind")
 
 
 def to_ipc(columns: Mapping[str, NDArray[Any]]) -> bytes:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.boxes import Zyx, zyx
 from segworkers.lattice import Lattice
 from segworkers.overlaps import box_pairs, shared_pixels
 from segworkers.runs import RunTable, bounding_boxes, concatenate, pixels_in_boxes
@@ -27,6 +28,15 @@ TRUST_BAND = 16
 
 DUPLICATE_IOU = 0.7
 """Views of one window and class that overlap more than this are one object said twice."""
+
+
+TOLERANCE = 4
+"""Pixels by which the outlines of one object differ between windows, at most a quarter of the overlap."""
+
+
+def near_by(lattice: Lattice) -> Zyx:
+    """TOLERANCE in each axis: less where windows overlap little, 0 where they do not."""
+    return zyx([min(TOLERANCE, overlap // 4) for overlap in lattice.overlap])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,14 +93,15 @@ def join_views(batches: Sequence[Views]) -> Views:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Views of different windows that share pixels and class, compared; i < j, each pair once."""
+    """Views of different windows and of one class, each pair once; i < j, but for parts, where i is the part."""
 
     i: NDArray[np.int64]
     j: NDArray[np.int64]
     overlap: NDArray[np.float64]
-    """(k,) IoU in the strip both windows saw, or in its trusted part, whichever is higher."""
+    """(k,) IoU in the strip both windows saw, or in its trusted part, whichever is higher; for parts the share that is
+    covered, for covers 0."""
     shared: NDArray[np.int64]
-    """(k,) pixels in common, anywhere."""
+    """(k,) pixels in common, anywhere; 0 for covers, which may only come near."""
 
     def __len__(self) -> int:
         return len(self.i)
@@ -139,15 +150,15 @@ def compare(views: Views, lattice: Lattice, family: NDArray[np.int64]) -> Pairs:
     A pair's numbers depend on its two views and the lattice only, never on what else is compared with them.
     """
     n = len(views)
-    seen = _boxes(lattice, views.window, np.zeros(3, np.int64))
-    trusted = _boxes(lattice, views.window, np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4))
+    seen = window_boxes(lattice, views.window, np.zeros(3, np.int64))
+    trusted = window_boxes(lattice, views.window, np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4))
     i, j = box_pairs(bounding_boxes(views.masks, n), family, views.label)
     other = views.window[i] != views.window[j]
     i, j = i[other], j[other]
     shared, inside = shared_pixels(views.masks, i, j, trusted, n)
     i, j, shared, inside = (column[shared > 0] for column in (i, j, shared, inside))
-    whole = _iou(shared, views.masks, i, j, _meet(seen[i], seen[j]))
-    core = _iou(inside, views.masks, i, j, _meet(trusted[i], trusted[j]))
+    whole = _iou(shared, views.masks, i, j, meet(seen[i], seen[j]))
+    core = _iou(inside, views.masks, i, j, meet(trusted[i], trusted[j]))
     return Pairs(i, j, np.maximum(whole, core), shared)
 
 
@@ -175,7 +186,7 @@ def is_marginal(masks: RunTable, window: NDArray[np.int64], lattice: Lattice) ->
     return 2 * inside < masks.pixel_counts(n)
 
 
-def _boxes(lattice: Lattice, window: NDArray[np.int64], band: NDArray[np.int64]) -> NDArray[np.int64]:
+def window_boxes(lattice: Lattice, window: NDArray[np.int64], band: NDArray[np.int64]) -> NDArray[np.int64]:
     """(n, 6) region of each view's window, less a band along its internal borders."""
     index = np.stack(np.unravel_index(window, lattice.shape), axis=1).astype(np.int64)
     start = index * np.array(lattice.stride)
@@ -184,5 +195,6 @@ def _boxes(lattice: Lattice, window: NDArray[np.int64], band: NDArray[np.int64])
     return np.hstack((start + near, start + np.array(lattice.window) - far))
 
 
-def _meet(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+def meet(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, 6) what two boxes have in common, row by row."""
     return np.hstack((np.maximum(a[:, :3], b[:, :3]), np.minimum(a[:, 3:], b[:, 3:])))

@@ -166,9 +166,10 @@ class Merged:
 def merged(case: Case, group: Zyx, *, seed: int = 0, tiles_per_task: int = 64, parts_per_task: int = 100_000) -> Merged:
     """The case through worker, merge and gathering; tiles, shards and tasks in an order that `seed` draws."""
     order = random.Random(seed)
-    reader, model, store = Reader(case), Saying(case), MemoryStore()
+    reader, model = Reader(case), Saying(case)
+    store: Any = MemoryStore()
     plan = plan_for(reader, model, group)
-    worker: Any = TileWorker(reader, model, store, model.manifest)  # pyright: ignore[reportArgumentType]
+    worker = TileWorker(reader, model, store, model.manifest)
     indices = [tile.index for tile in plan.tiles]
     order.shuffle(indices)
     half = order.randrange(len(indices) + 1)
@@ -176,10 +177,9 @@ def merged(case: Case, group: Zyx, *, seed: int = 0, tiles_per_task: int = 64, p
     for some in (indices[:half], indices[half:]):
         receipts.extend(worker(Chunk(((plan, tuple(some)),))) if some else [])
     receipts.sort(key=lambda receipt: receipt.tile)
-    anything: Any = store
     with patch.object(merging, "PARTS_PER_TASK", parts_per_task):
-        tasks, resolve = merge_tasks(anything, plan, model.manifest, receipts, tiles_per_task)
-    work, groups = MergeWorker(anything), None
+        tasks, resolve = merge_tasks(store, plan, model.manifest, receipts, tiles_per_task)
+    work, groups = MergeWorker(store), None
     if resolve is not None:
         for task in order.sample(tasks, len(tasks)):
             work(task)
@@ -197,7 +197,7 @@ def merged(case: Case, group: Zyx, *, seed: int = 0, tiles_per_task: int = 64, p
         )
         for first, stop in pairwise(cuts)
     ]
-    objects = join_objects([all_objects(anything, part, model.manifest) for part in parts])
+    objects = join_objects([all_objects(store, part, model.manifest) for part in parts])
     return Merged(objects, receipts, plan, model.manifest, failed)
 
 

@@ -39,7 +39,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 @app.command()
 def run(
     records: Path,
-    parts: Annotated[str, typer.Option(help="of: perfect, noise, space, nuclei, cost")] = ",".join(plan.PARTS),
+    parts: Annotated[str, typer.Option(help=f"of: {', '.join(plan.PARTS)}")] = ",".join(plan.PARTS),
     seeds: Annotated[str, typer.Option(help="worlds and noise are drawn from these")] = "101,102,103,104,105",
     quick: Annotated[bool, typer.Option(help="small worlds, first seed only")] = False,
 ) -> None:

@@ -1,6 +1,7 @@
 """The oracle linker: this project's views and assembly, but links are decided by true identity.
 
-What is left of its error is the model's; what another rule adds is that rule's own. It links the views of one true
+What is left of its error is the model's, and that of putting masks together, which is this project's here; what another
+rule adds is that rule's own. A glued detection counts for the larger of its objects. It links the views of one true
 object wherever two windows overlap in which both saw it and the object has pixels in the part that both windows saw.
 `everywhere=True` joins all views of an object, even those with a window between them that saw nothing: no linker can
 do that, since nothing in the image says so.
@@ -32,7 +33,7 @@ def merge(case: Case, *, everywhere: bool = False) -> Outcome:
     said = Said(case)
     answers = {index: said.answer(start) for index, start in case.starts()}
     views = views_of(answers, np.ones(shape, bool), (0, 0, 0), lattice)
-    truth = np.array([d.truth for index in case.windows for d in case.windows[index]], np.int64)
+    truth = np.array([d.truth for _, start in case.starts() for d in said.said(start)], np.int64)
     ends = np.cumsum([0, *map(len, case.windows.values())])
     first_of = {lattice.flat(index): int(end) for index, end in zip(case.windows, ends, strict=False)}
     first = np.array([first_of[window] for window in views.window.tolist()], np.int64)

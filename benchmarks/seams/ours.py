@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.seams.cases import Case, Mask, Outcome
+from benchmarks.seams.cases import Case, Detection, Mask, Outcome
 from schemas.boxes import Box, Zyx, zyx
 from schemas.grids import PixelGrid
 from schemas.models import ModelManifest
@@ -74,10 +74,15 @@ class Said:
         starts = (np.unravel_index(int(window[0, 0, 0, 0]), self._shape) for window in windows)
         return [self.answer(zyx([int(i) for i in start])) for start in starts]
 
+    def said(self, start: Zyx) -> list[Detection]:
+        """The detections in an order that tells nothing: their place among a window's is the merge's last tie-break."""
+        found = self._answers[start]
+        return [found[k] for k in np.random.default_rng([len(found), *start]).permutation(len(found))]
+
     def answer(self, start: Zyx) -> WindowMasks:
         """What is said of the window that starts there."""
         z, y, x = start
-        said = self._answers[start]
+        said = self.said(start)
         crops = [(Box(d.mask.start, d.mask.stop).shift((-z, -y, -x)), d.mask.pixels) for d in said]
         return WindowMasks(np.array([d.label for d in said], np.int64), np.array([d.score for d in said]), crops)
 
@@ -101,9 +106,9 @@ def merge_alone(case: Case) -> Outcome:
     began = time.perf_counter()
     views = without_duplicates(views)
     pixels = views.masks.pixel_counts(len(views))
-    pairs, is_link, is_cover = relations(views, pixels, lattice, views.window)
+    pairs, kind = relations(views, pixels, lattice, views.window)
     facts = ViewFacts(views.window, views.rank, pixels, views.marginal)
-    objects = assemble(views, group_views(facts, pairs.take(is_link), pairs.take(is_cover)), lattice)
+    objects = assemble(views, group_views(facts, pairs, kind), lattice)
     seconds = time.perf_counter() - began
     return Outcome(masks_of(objects), objects.label, seconds)
 

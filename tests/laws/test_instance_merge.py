@@ -18,7 +18,7 @@ from schemas.boxes import Zyx
 from segworkers.lattice import Lattice
 from tests import runs, worlds
 from tests.answers import Noise, lattice_in_plane, lattice_in_space, noisy, soup, tessellation
-from tests.merges import Case, grown, mask, merged, whole_image
+from tests.merges import Case, Mask, grown, mask, merged, whole_image
 from tests.segworkers.readers.rasters import write_raster
 
 many = settings(max_examples=200 if settings.default.max_examples > 100 else 6)
@@ -81,36 +81,43 @@ def test_whatever_a_noisy_model_says_of_objects_that_touch(seed: int, noise: Noi
     check(noisy(rng, lattice, tessellation(rng, lattice.extent, density), noise, _batch(rng)), rng)
 
 
-EDGE = mask((4, 14, 8, 16))
-"""What window 0 (x 0..16) says: two columns at its border."""
+FIRST, SECOND, THIRD = (0, 0, 0), (0, 0, 1), (0, 0, 2)
+COLUMN = mask((4, 15, 8, 16))
+"""What window 0 (x 0..16) says: the column at its border."""
+EARLY = mask((4, 8, 8, 9))
+"""What window 1 (x 8..24) says: the column at its border."""
+WIDE, CORNER = mask((0, 10, 16, 18)), mask((0, 16, 2, 18))
+"""What windows 1 and 2 (x 16..32) say of one object."""
 
 
 @pytest.mark.parametrize(
-    ("overlap", "extent", "said"),
+    ("said", "objects"),
     [
-        pytest.param(8, 40, {(0, 0, 0): [EDGE], (0, 0, 2): [mask((0, 16, 16, 30))]}, id="begins at the border"),
-        pytest.param(7, 43, {(0, 0, 0): [EDGE], (0, 0, 2): [mask((0, 18, 16, 30))]}, id="begins beyond the border"),
-        pytest.param(8, 40, {(0, 0, 0): [EDGE], (0, 0, 1): [mask((0, 17, 16, 24))]}, id="at reach"),
-        pytest.param(8, 40, {(0, 0, 0): [EDGE], (0, 0, 1): [mask((0, 18, 16, 24))]}, id="out of reach"),
+        pytest.param({FIRST: [COLUMN], SECOND: [mask((0, 17, 16, 24))]}, 1, id="at reach"),
+        pytest.param({FIRST: [COLUMN], SECOND: [mask((0, 18, 16, 24))]}, 2, id="out of reach"),
+        pytest.param({SECOND: [mask((4, 23, 8, 24))], THIRD: [mask((0, 25, 16, 32))]}, 1, id="at reach in the middle"),
+        pytest.param({FIRST: [mask((0, 0, 16, 7))], SECOND: [EARLY]}, 1, id="at reach on the other side"),
+        pytest.param({FIRST: [mask((0, 0, 16, 6))], SECOND: [EARLY]}, 2, id="out of reach on the other side"),
+        pytest.param({FIRST: [COLUMN], THIRD: [mask((0, 16, 16, 30))]}, 2, id="where its own window ends"),
         pytest.param(
-            8,
-            40,
-            {(0, 0, 0): [EDGE], (0, 0, 1): [mask((5, 15, 7, 24))], (0, 0, 2): [mask((0, 16, 16, 30))]},
-            id="linked between them",
+            {FIRST: [COLUMN], SECOND: [mask((0, 17, 16, 24))], THIRD: [mask((0, 17, 16, 30))]}, 1, id="a linked cover"
         ),
         pytest.param(
-            4,
-            64,
-            {(0, 0, 0): [mask((4, 10, 8, 13))], (0, 0, 1): [mask((0, 14, 16, 24)), mask((4, 20, 8, 28))]},
-            id="near, not inside",
+            {FIRST: [COLUMN], SECOND: [mask((5, 15, 7, 24))], THIRD: [mask((0, 16, 16, 30))]},
+            1,
+            id="linked to what lies in the next",
         ),
+        pytest.param({SECOND: [WIDE], THIRD: [CORNER, mask((5, 18, 7, 19))]}, 1, id="away from its cover's partner"),
+        pytest.param({SECOND: [WIDE], THIRD: [CORNER, mask((3, 18, 5, 19))]}, 2, id="beside its cover's partner"),
     ],
 )
-def test_slivers_near_windows_that_cannot_see_them(overlap: int, extent: int, said: dict[Zyx, list[object]]) -> None:
-    case = Case(Lattice((1, 16, 16), (0, 0, overlap), (1, 16, extent)), said)  # pyright: ignore[reportArgumentType]
-    whole = merged(case, whole_image(case)).rows
+def test_slivers_of_what_lies_outside_their_windows(said: dict[Zyx, list[Mask]], objects: int) -> None:
+    """Windows of 16 px with 8 in common, so tolerance is 2; cells meet at 12, 20 and 28."""
+    case = Case(Lattice((1, 16, 16), (0, 8, 8), (1, 16, 40)), said)
+    whole = merged(case, whole_image(case))
+    assert len(whole.objects) == objects
     for group in (1, 2, 3):
-        assert merged(case, (1, 1, group)).rows == whole
+        assert merged(case, (1, 1, group)).rows == whole.rows
 
 
 @settings(max_examples=40 if settings.default.max_examples > 100 else 2)

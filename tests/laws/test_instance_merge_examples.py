@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from segworkers.lattice import Lattice
 from tests.merges import Case, Mask, Merged, mask, merged, whole_image
 
@@ -62,11 +64,18 @@ def test_a_crumb_in_the_cell_of_its_own_window_is_an_object() -> None:
 
 def test_neighbours_that_another_window_glued_both_stay() -> None:
     """Window 0 sees two that touch, window 1 one; its mask counts in its own cell, for the larger one."""
-    upper, lower, glued = mask((10, 36, 20, 64)), mask((20, 50, 26, 64)), mask((10, 36, 26, 64))
+    upper, lower, glued = mask((10, 36, 20, 64)), mask((20, 50, 26, 62)), mask((10, 36, 26, 64))
     assert masks((0, upper), (0, lower), (1, glued)) == {
         rectangles((10, 36, 20, 48), (10, 48, 26, 64)),
-        rectangles((20, 50, 26, 64)),
+        rectangles((20, 50, 26, 62)),
     }
+
+
+def test_an_object_that_leaves_a_window_and_comes_back_is_one_though_that_window_says_two() -> None:
+    """A fork: window 0 sees two arms of it, each an object to it, window 1 where they meet."""
+    upper, lower = (10, 20, 20, 64), (40, 20, 50, 64)
+    fork = ((10, 32, 20, 90), (40, 32, 50, 90), (10, 80, 50, 90))
+    assert masks((0, mask(upper)), (0, mask(lower)), (1, mask(*fork))) == {rectangles(upper, lower, *fork)}
 
 
 def test_a_marginal_view_that_its_owner_missed_is_kept_whole() -> None:
@@ -121,6 +130,22 @@ def test_nested_objects_of_one_class_stay_apart_across_a_seam() -> None:
 def _clipped(boxes: tuple[Rectangle, ...], x0: int, x1: int) -> list[Rectangle]:
     cut = [(a, max(b, x0), c, min(d, x1)) for a, b, c, d in boxes]
     return [box for box in cut if box[1] < box[3]]
+
+
+def test_an_object_that_every_window_cut_is_assembled_one_that_a_window_saw_whole_is_not() -> None:
+    long = outcome((0, mask((10, 4, 20, 64))), (1, mask((10, 32, 20, 92))))
+    assert long.objects.assembled.tolist() == [True]
+    short = outcome((0, mask((10, 40, 20, 64))), (1, mask((10, 40, 20, 92))))
+    assert short.objects.assembled.tolist() == [False]
+    assert short.objects.n_views.tolist() == [2]
+
+
+def test_pixels_without_data_belong_to_no_object_and_a_mask_of_nothing_else_is_none() -> None:
+    valid = np.ones((1, 64, 128), bool)
+    valid[0, 14:40, :50] = False
+    case = Case(ROW, {(0, 0, 0): [mask((10, 4, 20, 14)), mask((20, 4, 30, 14))]}, valid)
+    for group in ((1, 1, 1), whole_image(case)):
+        assert merged(case, group).masks == [rectangles((10, 4, 14, 14))]
 
 
 def test_an_uncut_view_of_a_window_alone_is_final_where_it_is() -> None:

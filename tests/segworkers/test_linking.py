@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segworkers.linking import MIN_OVERLAP, Groups, ViewFacts, group_views, links
+from segworkers.linking import COVER, LINK, MIN_OVERLAP, PART, Groups, ViewFacts, group_views, links
 from segworkers.views import Pairs
 
 
@@ -28,6 +28,12 @@ def pairs(*rows: tuple[int, int, float, int]) -> Pairs:
 
 
 NONE = pairs()
+
+
+def grouped(of: ViewFacts, linked: Pairs, covers: Pairs = NONE, parts: Pairs = NONE) -> Groups:
+    """What becomes of the views."""
+    kind = np.repeat(np.array([LINK, PART, COVER], np.int8), [len(linked), len(parts), len(covers)])
+    return group_views(of, linked.join(parts).join(covers), kind)
 
 
 def same(groups: Groups, *members: int) -> bool:
@@ -72,7 +78,7 @@ def test_views_that_barely_overlap_are_not_linked() -> None:
 
 def test_links_reach_over_any_number_of_windows() -> None:
     chain = pairs(*((k, k + 1, 0.8, 80) for k in range(9)))
-    groups = group_views(facts(list(range(10))), chain, NONE)
+    groups = grouped(facts(list(range(10))), chain, NONE)
     assert groups.count == 1
     assert groups.min_overlap.tolist() == [0.8]
 
@@ -80,7 +86,7 @@ def test_links_reach_over_any_number_of_windows() -> None:
 def test_a_chain_does_not_glue_two_views_of_one_window() -> None:
     """0 and 3 are neighbours in window 0; a weak link in the chain between them gives way, however many its pixels."""
     chain = pairs((0, 1, 0.9, 90), (1, 2, 0.3, 300), (2, 3, 0.8, 80))
-    groups = group_views(facts([0, 1, 2, 0]), chain, NONE)
+    groups = grouped(facts([0, 1, 2, 0]), chain, NONE)
     assert same(groups, 0, 1)
     assert same(groups, 2, 3)
     assert groups.count == 2
@@ -89,7 +95,7 @@ def test_a_chain_does_not_glue_two_views_of_one_window() -> None:
 def test_a_refused_link_does_not_undo_those_of_other_objects() -> None:
     """Only the set in which two views of one window met is taken apart; the other keeps its weak link."""
     chain = pairs((0, 1, 0.9, 90), (1, 2, 0.3, 30), (2, 3, 0.8, 80), (4, 5, 0.1, 10))
-    groups = group_views(facts([0, 1, 2, 0, 0, 1]), chain, NONE)
+    groups = grouped(facts([0, 1, 2, 0, 0, 1]), chain, NONE)
     assert same(groups, 4, 5)
     assert groups.count == 3
     assert sorted(groups.min_overlap.tolist()) == [0.1, 0.8, 0.9]
@@ -97,48 +103,62 @@ def test_a_refused_link_does_not_undo_those_of_other_objects() -> None:
 
 def test_of_equal_links_in_conflict_the_one_with_more_pixels_stays_then_the_earlier() -> None:
     """0 and 3 are both of window 0: not all of the three links can stay."""
-    more = group_views(facts([0, 1, 2, 0]), pairs((0, 1, 0.5, 40), (1, 2, 0.5, 60), (2, 3, 0.5, 50)), NONE)
+    more = grouped(facts([0, 1, 2, 0]), pairs((0, 1, 0.5, 40), (1, 2, 0.5, 60), (2, 3, 0.5, 50)), NONE)
     assert same(more, 1, 2, 3)
-    first = group_views(facts([0, 1, 2, 0]), pairs((0, 1, 0.5, 50), (1, 2, 0.5, 50), (2, 3, 0.5, 50)), NONE)
+    first = grouped(facts([0, 1, 2, 0]), pairs((0, 1, 0.5, 50), (1, 2, 0.5, 50), (2, 3, 0.5, 50)), NONE)
     assert same(first, 0, 1)
     assert same(first, 2, 3)
 
 
-COVER = pairs((0, 1, 0.0, 0))
+ONE = pairs((0, 1, 0.0, 0))
 
 
 def test_a_marginal_leftover_that_a_larger_view_covers_goes() -> None:
-    groups = group_views(facts([0, 1], [50, 400], [True, False]), NONE, COVER)
+    groups = grouped(facts([0, 1], [50, 400], [True, False]), NONE, ONE)
     assert groups.group.tolist() == [-1, 0]
 
 
 def test_a_leftover_in_its_own_cell_stays_whatever_covers_it() -> None:
-    assert group_views(facts([0, 1], [50, 400], [False, False]), NONE, COVER).count == 2
+    assert grouped(facts([0, 1], [50, 400], [False, False]), NONE, ONE).count == 2
 
 
 def test_a_marginal_view_that_another_window_confirmed_stays() -> None:
-    groups = group_views(facts([0, 1, 2], [50, 400, 50], [True, False, True]), pairs((0, 2, 0.9, 45)), COVER)
+    groups = grouped(facts([0, 1, 2], [50, 400, 50], [True, False, True]), pairs((0, 2, 0.9, 45)), ONE)
     assert same(groups, 0, 2)
     assert groups.count == 2
 
 
 def test_of_two_leftovers_that_cover_each_other_the_earlier_stays() -> None:
-    groups = group_views(facts([0, 1], [100, 100], [True, True]), NONE, COVER)
+    groups = grouped(facts([0, 1], [100, 100], [True, True]), NONE, ONE)
     assert groups.group.tolist() == [0, -1]
 
 
 def test_what_a_dropped_leftover_covers_stays() -> None:
     """2 covers 1 and 1 covers 0: 1 goes, so nothing that stays covers 0."""
     covers = pairs((0, 1, 0.0, 0), (1, 2, 0.0, 0))
-    groups = group_views(facts([0, 1, 2], [50, 100, 200], [True, True, True]), NONE, covers)
+    groups = grouped(facts([0, 1, 2], [50, 100, 200], [True, True, True]), NONE, covers)
     assert groups.group.tolist() == [0, -1, 1]
 
 
 def test_of_equals_the_earlier_ones_are_settled_first() -> None:
     """0 covers 1 and 1 covers 2, all of a size: 1 goes, and with it what speaks against 2."""
     covers = pairs((1, 2, 0.0, 0), (0, 1, 0.0, 0))
-    groups = group_views(facts([0, 1, 2], [100, 100, 100], [True, True, True]), NONE, covers)
+    groups = grouped(facts([0, 1, 2], [100, 100, 100], [True, True, True]), NONE, covers)
     assert groups.group.tolist() == [0, -1, 1]
+
+
+def test_a_part_joins_what_it_is_a_part_of_though_that_has_a_view_of_the_window() -> None:
+    """1 is of window 0 as 0 is. A second link between their windows would be refused; a part is not."""
+    of = facts([0, 0, 1])
+    assert grouped(of, pairs((0, 2, 0.9, 90)), parts=pairs((1, 2, 0.8, 50))).count == 1
+    assert grouped(of, pairs((0, 2, 0.9, 90), (1, 2, 0.8, 50))).count == 2
+
+
+def test_parts_do_not_bring_two_views_of_a_window_together_that_are_none() -> None:
+    """1 is a part of 2 and of 3, both of window 1: of the two it joins the one that covers more of it."""
+    groups = grouped(facts([0, 0, 1, 1]), NONE, parts=pairs((1, 2, 0.6, 90), (1, 3, 0.8, 50)))
+    assert same(groups, 1, 3)
+    assert groups.count == 3
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 25))
@@ -148,20 +168,26 @@ def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) 
     i, j = np.triu_indices(n, 1)
     keep = (rng.random(len(i)) < 0.3) & (windows[i] != windows[j])
     i, j = i[keep], j[keep]
-    overlap, shared = rng.integers(1, 5, len(i)) / 4, rng.integers(1, 100, len(i))
-    pixels, marginal = rng.integers(50, 150, n), rng.random(n) < 0.5
-    plain = group_views(
-        ViewFacts(windows, np.arange(n), pixels, marginal), Pairs(i, j, overlap, shared), Pairs(i, j, overlap, shared)
-    )
+    kind = rng.choice(np.array([LINK, PART, COVER], np.int8), len(i))
+    swap = (kind == PART) & (rng.random(len(i)) < 0.5)  # the part comes first
+    i, j = np.where(swap, j, i), np.where(swap, i, j)
+    overlap, shared = rng.integers(1, 5, len(i)) / 4, rng.integers(1, 4, len(i))
+    pixels, marginal = rng.integers(50, 60, n), rng.random(n) < 0.5
+    plain = group_views(ViewFacts(windows, np.arange(n), pixels, marginal), Pairs(i, j, overlap, shared), kind)
     place = rng.permutation(n)  # view v is now at place[v]
     back = np.argsort(place)
     order = rng.permutation(len(i))
     a, b = place[i], place[j]
-    shuffled = Pairs(np.minimum(a, b)[order], np.maximum(a, b)[order], overlap[order], shared[order])
-    other = group_views(ViewFacts(windows[back], back, pixels[back], marginal[back]), shuffled, shuffled)
+    swap = (kind != PART) & (a > b)
+    a, b = np.where(swap, b, a), np.where(swap, a, b)
+    shuffled = Pairs(a[order], b[order], overlap[order], shared[order])
+    other = group_views(ViewFacts(windows[back], back, pixels[back], marginal[back]), shuffled, kind[order])
 
     def partition(group: np.ndarray) -> set[frozenset[int]]:
-        return {frozenset(np.flatnonzero(group == g).tolist()) for g in np.unique(group)}
+        return {frozenset(np.flatnonzero(group == g).tolist()) for g in np.unique(group[group >= 0])}
 
     assert partition(plain.group) == partition(other.group[place])
     assert set(np.flatnonzero(plain.group < 0)) == set(np.flatnonzero(other.group[place] < 0))
+    for member in np.flatnonzero(plain.group >= 0):
+        weakest = plain.min_overlap[plain.group[member]]
+        np.testing.assert_equal(weakest, other.min_overlap[other.group[place][member]])

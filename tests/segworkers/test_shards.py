@@ -32,7 +32,7 @@ def shard_bytes() -> bytes:
     ones = np.ones(MANY, np.int64)
     objects = Objects(ones, none, RunTable(runs, np.arange(MANY)), ones, none, whole)
     rest: Any = nothing_found("instance").open
-    views = view_sections(rest.views, rest.pixels, rest.pairs, rest.is_link, rest.is_cover)
+    views = view_sections(rest.views, rest.pixels, rest.pairs, rest.kind)
     return pack(object_sections(objects) | views, RECEIPT)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segworkers.lattice import Lattice
-from segworkers.linking import Groups, ViewFacts, group_views
+from segworkers.linking import COVER, LINK, PART, Groups, ViewFacts, group_views
 from segworkers.runs import RunTable, mask_runs
 from segworkers.slivers import near_by, relations
 from segworkers.views import Pairs, Views, is_marginal
@@ -30,19 +30,35 @@ def views(*said: Said, lattice: Lattice = LATTICE) -> Views:
     table = RunTable(np.concatenate(runs), np.repeat(np.arange(len(said)), [len(r) for r in runs]))
     window, n = np.array([w for w, _ in said]), len(said)
     label, score = np.array([m.label for _, m in said]), np.array([m.score for _, m in said])
-    marginal = is_marginal(table, window, lattice)
-    return Views(window, np.arange(n), label, score, np.zeros(n, bool), marginal, table)
+    cut = np.array([is_cut(m, w, lattice) for w, m in said])
+    return Views(window, np.arange(n), label, score, cut, is_marginal(table, window, lattice), table)
+
+
+def is_cut(said: Mask, window: int, lattice: Lattice) -> bool:
+    """Whether a mask touches a border of its window that lies inside the image."""
+    index = next(i for i in windows_of(lattice) if lattice.flat(i) == window)
+    box, borders = lattice.real_box(index), lattice.internal_borders(index)
+    stop = [a + n for a, n in zip(said.start, said.bits.shape, strict=True)]
+    near = any(b[0] and said.start[k] == box.start[k] for k, b in enumerate(borders))
+    return near or any(b[1] and stop[k] == box.stop[k] for k, b in enumerate(borders))
+
+
+def kinds(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]:
+    """Links, parts and covers as pairs of positions; of parts the part comes first."""
+    found = views(*said, lattice=lattice)
+    pairs, kind = relations(found, found.masks.pixel_counts(len(found)), lattice, found.window)
+    assert np.isin(kind, (LINK, PART, COVER)).all()
+    assert (pairs.i < pairs.j)[kind != PART].all()
+    return [of(pairs.take(kind == each)) for each in (LINK, PART, COVER)]
 
 
 def related(*said: Said, lattice: Lattice = LATTICE) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """Links and covers as pairs of positions."""
-    found = views(*said, lattice=lattice)
-    pairs, is_link, is_cover = relations(found, found.masks.pixel_counts(len(found)), lattice, found.window)
-    return of(pairs.take(is_link)), of(pairs.take(is_cover))
+    """Links and covers."""
+    links, _, covers = kinds(*said, lattice=lattice)
+    return links, covers
 
 
 def of(pairs: Pairs) -> set[tuple[int, int]]:
-    assert (pairs.i < pairs.j).all()
     named = list(zip(pairs.i.tolist(), pairs.j.tolist(), strict=True))
     assert len(set(named)) == len(named), "each pair once"
     return set(named)
@@ -52,9 +68,8 @@ def grouped(*said: Said) -> Groups:
     """What becomes of the views."""
     found = views(*said)
     pixels = found.masks.pixel_counts(len(found))
-    pairs, is_link, is_cover = relations(found, pixels, LATTICE, found.window)
-    facts = ViewFacts(found.window, found.rank, pixels, found.marginal)
-    return group_views(facts, pairs.take(is_link), pairs.take(is_cover))
+    pairs, kind = relations(found, pixels, LATTICE, found.window)
+    return group_views(ViewFacts(found.window, found.rank, pixels, found.marginal), pairs, kind)
 
 
 WHOLE = (1, mask((10, 62, 30, 92)))
@@ -87,6 +102,15 @@ def test_tolerance_is_in_every_direction_and_no_farther() -> None:
     corner = (0, mask((34, 52, 35, 53)))
     assert related(corner, (1, mask((10, 56, 31, 92))))[1] == {(0, 1)}, "4 px in both axes"
     assert related(corner, (1, mask((10, 57, 31, 92))))[1] == set()
+
+
+def test_a_sliver_may_lie_on_either_side_of_its_cover() -> None:
+    """Window 1 sees four columns left of 48, right of, above and below what window 0 says."""
+    crumb = (1, mask((20, 32, 22, 36)))
+    for cover in ((10, 8, 30, 32), (10, 36, 30, 48), (0, 30, 20, 40), (22, 30, 42, 40)):
+        assert related((0, mask(cover)), crumb)[1] == {(0, 1)}
+    for cover in ((10, 8, 30, 30), (10, 38, 30, 48), (0, 30, 17, 40), (25, 30, 42, 40)):
+        assert related((0, mask(cover)), crumb)[1] == set(), "two columns of four, or one row of two, are near"
 
 
 def test_what_is_no_half_of_its_cover_is_given_no_tolerance() -> None:
@@ -149,28 +173,67 @@ def test_a_view_linked_into_the_covering_views_window_is_explained() -> None:
 
 def test_neighbours_that_the_other_window_glued_both_stay() -> None:
     """Window 1 says one mask for two that touch; it is linked to the larger, which lies beside the smaller."""
-    upper, lower, glued = mask((10, 44, 20, 64)), mask((20, 50, 26, 64)), mask((10, 44, 26, 64))
-    links, covers = related((0, upper), (0, lower), (1, glued))
-    assert links == {(0, 2)}
-    assert covers == set()
+    upper, lower, glued = mask((10, 44, 20, 64)), mask((20, 50, 26, 62)), mask((10, 44, 26, 64))
+    assert kinds((0, upper), (0, lower), (1, glued)) == [{(0, 2)}, set(), set()]
     assert grouped((0, upper), (0, lower), (1, glued)).count == 2
 
 
+def test_a_crumb_that_the_border_cuts_is_no_rival_of_its_neighbour() -> None:
+    """As above, but window 0 saw only a part of the smaller one: it cannot judge."""
+    upper, lower, glued = mask((10, 44, 20, 64)), mask((20, 60, 26, 64)), mask((10, 44, 26, 68))
+    assert kinds((0, upper), (0, lower), (1, glued)) == [{(0, 2)}, set(), {(1, 2)}]
+    assert grouped((0, upper), (0, lower), (1, glued)).group.tolist() == [0, -1, 0]
+
+
 def test_a_crumb_away_from_the_linked_neighbour_is_a_sliver() -> None:
-    """As above, but 5 px lie between the two: not side by side."""
-    upper, crumb, whole = mask((10, 44, 20, 64)), mask((25, 50, 26, 64)), mask((10, 44, 26, 64))
-    links, covers = related((0, upper), (0, crumb), (1, whole))
-    assert links == {(0, 2)}
-    assert covers == {(1, 2)}
-    groups = grouped((0, upper), (0, crumb), (1, whole))
-    assert groups.group.tolist() == [0, -1, 0]
+    """Uncut as well, but 5 px lie between the two: not side by side."""
+    upper, crumb, whole = mask((10, 44, 20, 64)), mask((25, 50, 26, 62)), mask((10, 44, 26, 64))
+    assert kinds((0, upper), (0, crumb), (1, whole)) == [{(0, 2)}, set(), {(1, 2)}]
+    assert grouped((0, upper), (0, crumb), (1, whole)).group.tolist() == [0, -1, 0]
 
 
 @pytest.mark.parametrize(("between", "stays"), [(0, True), (3, True), (4, False)])
 def test_side_by_side_is_within_the_tolerance(between: int, stays: bool) -> None:
-    upper, lower = mask((10, 44, 20, 64)), mask((20 + between, 50, 22 + between, 64))
+    upper, lower = mask((10, 44, 20, 64)), mask((20 + between, 50, 22 + between, 62))
     covers = related((0, upper), (0, lower), (1, mask((10, 44, 30, 64))))[1]
     assert covers == (set() if stays else {(1, 2)})
+
+
+def test_what_the_border_cuts_off_an_object_is_a_part_of_it() -> None:
+    """Window 0 sees two arms of a fork whose stem lies right of it; of 14 x 20 px window 1 confirms all."""
+    upper, lower, fork = mask((10, 40, 20, 64)), mask((40, 50, 50, 64)), mask((10, 40, 20, 90), (40, 50, 50, 90))
+    links, parts, _ = kinds((0, upper), (0, lower), (1, fork))
+    assert links == {(0, 2)}
+    assert parts == {(1, 2)}
+    assert grouped((0, upper), (0, lower), (1, fork)).group.tolist() == [0, 0, 0]
+
+
+def test_a_piece_that_the_border_does_not_cut_is_no_part() -> None:
+    upper, lower, fork = mask((10, 40, 20, 64)), mask((40, 50, 50, 63)), mask((10, 40, 20, 90), (40, 50, 50, 90))
+    assert kinds((0, upper), (0, lower), (1, fork))[1] == set()
+
+
+def test_a_piece_beside_the_linked_one_is_no_part() -> None:
+    """Window 1 glued two neighbours of which window 0 sees a good deal: 3 px lie between them, or 4."""
+    glued = mask((10, 40, 20, 90), (20, 50, 34, 90))
+    for first, parts in ((23, set()), (24, {(1, 2)})):
+        assert kinds((0, mask((10, 40, 20, 64))), (0, mask((first, 50, 34, 64))), (1, glued))[1] == parts
+
+
+@pytest.mark.parametrize(("rows", "is_part"), [(5, False), (6, True)])
+def test_a_part_is_covered_to_more_than_half_where_both_windows_saw_it(rows: int, is_part: bool) -> None:
+    """Of 10 rows; what lies left of window 1 does not count."""
+    upper, lower = mask((10, 40, 20, 64)), mask((40, 20, 50, 64))
+    fork = mask((10, 40, 20, 90), (40, 32, 40 + rows, 90))
+    assert kinds((0, upper), (0, lower), (1, fork))[1] == ({(1, 2)} if is_part else set())
+
+
+def test_a_piece_that_is_linked_there_is_no_part() -> None:
+    upper, lower, fork = mask((10, 40, 20, 64)), mask((40, 50, 50, 64)), mask((10, 40, 20, 90), (40, 50, 50, 90))
+    own = mask((40, 50, 50, 64))
+    links, parts, _ = kinds((0, upper), (0, lower), (1, fork), (1, own))
+    assert links == {(0, 2), (1, 3)}
+    assert parts == set()
 
 
 def test_a_whole_marginal_view_that_the_owner_missed_is_kept() -> None:
@@ -189,9 +252,9 @@ def test_tolerance_is_a_quarter_of_the_overlap_at_most_4(overlap: int, tolerance
 def test_without_tolerance_neighbours_that_touch_are_side_by_side() -> None:
     """Windows overlap by 3: no tolerance, but contact counts."""
     lattice = Lattice((1, 64, 16), (0, 0, 3), (1, 64, 29))
-    upper, lower, glued = mask((10, 4, 20, 16)), mask((20, 14, 22, 16)), mask((10, 13, 22, 29))
+    upper, lower, glued = mask((10, 4, 20, 16)), mask((20, 14, 22, 15)), mask((10, 13, 22, 29))
     assert related((0, upper), (0, lower), (1, glued), lattice=lattice) == ({(0, 2)}, set())
-    apart = mask((21, 14, 22, 16))
+    apart = mask((21, 14, 22, 15))
     assert related((0, upper), (0, apart), (1, glued), lattice=lattice) == ({(0, 2)}, {(1, 2)})
 
 
@@ -218,15 +281,15 @@ def test_what_is_said_of_two_windows_depends_on_their_views_alone(seed: int, fla
     said = [(lattice.flat(index), m) for index in windows_of(lattice) for m in case.said[index]]
     if not said:
         return
-    links, covers = related(*said, lattice=lattice)
+    everything = kinds(*said, lattice=lattice)
     window = [w for w, _ in said]
     for a in sorted(set(window)):
         for b in sorted(set(window)):
             if a >= b:
                 continue
             rows = [k for k, w in enumerate(window) if w in (a, b)]
-            inside = related(*(said[k] for k in rows), lattice=lattice)
-            for everywhere, here in zip((links, covers), inside, strict=True):
+            inside = kinds(*(said[k] for k in rows), lattice=lattice)
+            for everywhere, here in zip(everything, inside, strict=True):
                 assert _between(everywhere, window, {a, b}) == {(rows[i], rows[j]) for i, j in here}
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from segworkers.assembly import assemble
 from segworkers.lattice import Lattice
-from segworkers.linking import Groups, ViewFacts, group_views, links
+from segworkers.linking import Groups, ViewFacts, group_views
 from segworkers.objects import Objects
 from segworkers.runs import RunTable, mask_runs
+from segworkers.slivers import relations
 from segworkers.views import Pairs, Views, compare, is_marginal, without_duplicates
 
 LATTICE = Lattice((1, 64, 64), (0, 32, 32), (1, 64, 160))
@@ -175,17 +176,35 @@ def test_an_object_that_every_owner_misses_keeps_its_largest_view() -> None:
     assert extent(assembled(found)) == rectangle(10, 43, 20, 48)
 
 
+def test_of_equally_large_views_that_every_owner_misses_the_earlier_windows_counts() -> None:
+    for found in (
+        views((0, (10, 48, 20, 52)), (1, (10, 44, 20, 48))),
+        views((1, (10, 44, 20, 48)), (0, (10, 48, 20, 52))),
+    ):
+        assert extent(assembled(found)) == rectangle(10, 48, 20, 52)
+
+
+def test_of_equally_deep_views_the_earlier_windows_counts() -> None:
+    """Both lie 10 pixels from x = 64, where window 0 ends and window 2 begins; the cell of window 1 is 48..80."""
+    for found in (
+        views((0, (10, 52, 20, 56)), (2, (10, 72, 20, 76))),
+        views((2, (10, 72, 20, 76)), (0, (10, 52, 20, 56))),
+    ):
+        assert extent(assembled(found)) == rectangle(10, 52, 20, 56)
+
+
 def test_the_object_takes_the_best_score_and_counts_its_views() -> None:
-    whole = assembled(views((0, (10, 30, 20, 60)), (1, (10, 33, 20, 60)), scores=[0.3, 0.8]))
-    assert whole.score.tolist() == [0.8]
+    for scores in ([0.3, 0.8], [0.8, 0.3]):
+        whole = assembled(views((0, (10, 30, 20, 60)), (1, (10, 33, 20, 60)), scores=scores))
+        assert whole.score.tolist() == [0.8]
     assert whole.n_views.tolist() == [2]
     assert whole.assembled.tolist() == [False], "both views are uncut"
 
 
 def test_a_long_object_is_linked_and_assembled_over_three_windows() -> None:
     found = views((0, (10, 5, 20, 64)), (1, (10, 32, 20, 96)), (2, (10, 64, 20, 128)))
-    pairs = compare(found, LATTICE, found.window)
-    facts = ViewFacts(found.window, found.rank, found.masks.pixel_counts(3), found.marginal)
-    groups = group_views(facts, pairs.take(links(pairs, facts)), pairs.take(np.zeros(len(pairs), bool)))
+    pixels = found.masks.pixel_counts(3)
+    pairs, kind = relations(found, pixels, LATTICE, found.window)
+    groups = group_views(ViewFacts(found.window, found.rank, pixels, found.marginal), pairs, kind)
     assert groups.count == 1
     assert extent(assemble(found, groups, LATTICE)) == rectangle(10, 5, 20, 128)
