@@ -37,8 +37,8 @@ One row for each object. GeoParquet 1.1 (WKB, OGC:CRS84, `bbox` covering), sorte
 within it, zstd, 30,000 rows a row group. `mask_rle` is the object; geometry is a view of it.""",
     "images": "One row for each source, and one, mostly null, for each input that could not be used.",
     "seams": """\
-The seam profile of each source: valid pixels and objects by their distance from the nearest border of a window that
-lies inside the image. Without a seam the density is flat; `seam_verdict` in `images` says whether it is.""",
+The seam profile of each source: valid pixels and objects by their distance from the nearest strip that several windows
+saw, negative inside it; the least is the strip's middle. Without a seam the density is flat; `seam_verdict` in `images` says whether it is.""",
     "tiles": "The ledger: one row for each work tile; its pixels add up to the source's (`segworkers verify`).",
     "failures": "One row for each input, or part of one, that was not processed, with what to do.",
 }
@@ -65,10 +65,10 @@ QUERIES: list[tuple[str, str]] = [
     ),
     (
         "Objects whose outline rests on weak agreement between windows",
-        "SELECT instance_id, n_views, min_link_overlap FROM instances WHERE min_link_overlap < 0.5",
+        "SELECT instance_id, n_views, min_link_overlap FROM instances WHERE assembled AND min_link_overlap < 0.5",
     ),
     (
-        "Is there a seam? Density of objects by distance from windows' borders, over all images",
+        "Is there a seam? Density of objects by distance from the strips that windows share, over all images",
         "SELECT zone, distance_min_px, 1e6 * sum(object_count) / sum(pixels) AS objects_per_mpx FROM seams\n"
         "WHERE zone <> 'margin' GROUP BY ALL HAVING sum(pixels) > 0 ORDER BY distance_min_px",
     ),
@@ -92,7 +92,15 @@ counts = polars.read_parquet("out/tables/GENERATION/images/*.parquet")
 
 A mask is COCO's compressed run-length code of its pixel box. With height `y_max - y_min` and width `x_max - x_min`,
 `pycocotools.mask.decode({"size": [height, width], "counts": mask_rle})` gives the crop of an image's object;
-`schemas.rle` does the same without pycocotools.
+`from_coco_rle` does the same without pycocotools, for volumes too:
+
+```python
+from schemas import boxes, masks, rle
+
+row = objects.iloc[0]
+box = boxes.Box((row.z_min, row.y_min, row.x_min), (row.z_max, row.y_max, row.x_max))
+mask = masks.to_array(rle.from_coco_rle(row.mask_rle, box), box)  # bool (z, y, x); mask[0] is an image's crop
+```
 """
 
 

@@ -207,8 +207,11 @@ def verify(
         bool, typer.Option("--doubtful", help="List doubtful merges, the weakest first; the checks go to stderr.")
     ] = False,
     below: Annotated[
-        float, typer.Option("--below", min=0, max=1, help="With --doubtful: overlap (IoU) under which a link is.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            "--below", min=0, max=1, help="With --doubtful: overlap (IoU) under which a link is; default 0.5."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="With --doubtful: merges at most.")] = None,
     format: Annotated[
         QueryFormat | None,
@@ -222,19 +225,25 @@ def verify(
 
     Doubtful merges leave the exit code as it is.
     """
+    from jobs.doubtful import WEAK, doubtful_sql
+    from jobs.query import check_target, run_query
     from jobs.render import verify_lines
+    from jobs.results import open_results
     from jobs.verify import verify as verify_run
 
-    report = verify_run(out, everything=everything)
+    given = {"--below": below, "--limit": limit, "--format": format, "--output": output}
+    alone = [name for name, value in given.items() if value is not None]
+    if alone and not doubtful:
+        them = "it" if len(alone) == 1 else "them"
+        raise SpecError(f"verify: {', '.join(alone)} only with --doubtful: add --doubtful, or leave {them} out")
+    # Before the checks, which may take long.
+    chosen = check_target(format.value if format else None, output)
+    threshold = WEAK if below is None else below
+    report = verify_run(out, everything=everything, below=threshold)
     print("\n".join(verify_lines(report)), file=sys.stderr if doubtful else sys.stdout)
     report.raise_if_bad()
     if doubtful:
-        from jobs.doubtful import doubtful_sql
-        from jobs.query import run_query
-        from jobs.results import open_results
-
-        chosen = format.value if format else None
-        run_query(open_results(out), doubtful_sql(below), format=chosen, limit=limit, output=output)
+        run_query(open_results(out), doubtful_sql(threshold), format=chosen, limit=limit, output=output)
 
 
 @app.command()

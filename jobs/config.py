@@ -166,11 +166,7 @@ class JobSpec(_Part):
 
         The run folder, the stitched masks, tiling and engine do not enter: a run may be resumed with others.
         """
-        body = self.model_dump(mode="json", include={"inputs", "model", "output"})
-        body["model"].pop("object_size")
-        # Where a model's file lies says nothing about what it does; its content is in the model's own digest.
-        body["model"]["reference"] = re.sub(r"^python:.*/([^/]+\.py:\w+)$", r"python:\1", body["model"]["reference"])
-        body["output"] = {key: value for key, value in body["output"].items() if key not in ("path", "masks")}
+        body = determining(self.model_dump(mode="json"))
         text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -179,6 +175,15 @@ class JobSpec(_Part):
         import yaml
 
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def determining(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a dumped JobSpec that determines the tables: `inputs`, `model` and `output`, each reduced to that."""
+    model = {key: value for key, value in spec["model"].items() if key != "object_size"}
+    # Where a model's file lies says nothing about what it does; its content is in the model's own digest.
+    model["reference"] = re.sub(r"^python:.*/([^/]+\.py:\w+)$", r"python:\1", model["reference"])
+    output = {key: value for key, value in spec["output"].items() if key not in ("path", "masks")}
+    return {"inputs": spec["inputs"], "model": model, "output": output}
 
 
 def parse_bytes(text: str) -> int:

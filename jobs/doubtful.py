@@ -3,10 +3,12 @@
 Three kinds, a row each, of which the first that fits is told:
 
 - `no partner`: a window cut it, and no other window saw where it goes on;
-- `weak link`: two windows' views agree less than the threshold on the pixels that both saw;
+- `weak link`: no window saw it whole, and two windows' views that it is assembled from agree less than the threshold on
+  the pixels that both saw;
 - `incomplete`: it touches pixels that could not be processed, so what is missing of it is unknown.
 
-Objects of dense models are joined pixel by pixel, so only the last kind exists there.
+A weak link of an object that one window saw whole is no doubt: the object does not need it. Objects of dense models are
+joined pixel by pixel, so only the last kind exists there.
 """
 
 # pyarrow has no type information.
@@ -25,11 +27,11 @@ def doubtful_sql(below: float = WEAK) -> str:
     # Inside a query of its own, because `images` has a column `reason` too.
     return f"""SELECT * FROM (SELECT n.instance_id, n.source_uri, n.label,
     n.z_min, n.y_min, n.x_min, n.z_max, n.y_max, n.x_max, n.n_parts, n.n_views, n.min_link_overlap,
-    CASE WHEN i.model_kind = 'instance' AND n.assembled AND n.n_views = 1 THEN 'no partner'
+    CASE WHEN i.model_kind = 'instance' AND n.n_views = 1 THEN 'no partner'
         WHEN n.min_link_overlap < {float(below)!r} THEN 'weak link' ELSE 'incomplete' END AS reason
 FROM instances n JOIN images i USING (source_id)
-WHERE (i.model_kind = 'instance' AND n.assembled AND n.n_views = 1)
-    OR n.min_link_overlap < {float(below)!r} OR (n.assembled AND NOT n.is_complete))
+WHERE n.assembled AND ((i.model_kind = 'instance' AND n.n_views = 1)
+    OR n.min_link_overlap < {float(below)!r} OR NOT n.is_complete))
 ORDER BY CASE WHEN reason = 'no partner' THEN 0 ELSE coalesce(min_link_overlap, 1) END,
     source_uri, z_min, y_min, x_min, instance_id"""
 
@@ -41,7 +43,7 @@ def count_doubtful(results: Results, below: float = WEAK) -> dict[str, int]:
 
 
 def doubtful_line(counts: dict[str, int], below: float = WEAK) -> str:
-    """The counts in one line for people."""
+    """The counts in one line for people. below: the threshold that they were counted with."""
     total = sum(counts.values())
     kinds = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     return f"{total:,} doubtful merges (overlap below {below:g})" + (f": {kinds}" if kinds else "")

@@ -9,8 +9,10 @@ CSV, JSON and Parquet are streamed in batches, so a query over millions of objec
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
@@ -44,13 +46,11 @@ def run_query(results: Results, query: str, *, format: Format | None, limit: int
     """Write the rows of `query` to `output`, or to stdout.
 
     format: None takes it from the suffix of `output`, else `table`.
-    Raises SpecError for a query that is refused or fails, and for Parquet without a file.
+    Raises SpecError for a query that is refused or fails, and where `check_target` does.
     """
     import duckdb
 
-    chosen = format or _format_of(output)
-    if chosen == "parquet" and output is None:
-        raise SpecError("--format parquet needs a file: add -o FILE.parquet")
+    chosen = check_target(format, output)
     shown = SCREEN_ROWS if chosen == "table" and limit is None and output is None else None
     connection = results.connect()
     try:
@@ -74,6 +74,29 @@ def run_query(results: Results, query: str, *, format: Format | None, limit: int
         raise SpecError(f"{output}: cannot be written: {error.strerror or error}") from error
     finally:
         connection.close()
+
+
+def check_target(format: Format | None, output: Path | None) -> Format:
+    """The format that rows are written in; nothing is written or created.
+
+    Raises SpecError for Parquet without a file, a suffix that names no format, and a file that cannot be written.
+    """
+    chosen = format or _format_of(output)
+    if output is None:
+        if chosen == "parquet":
+            raise SpecError("--format parquet needs a file: add -o FILE.parquet")
+        return chosen
+    if output.is_dir():
+        reason = errno.EISDIR
+    elif output.exists():
+        reason = 0 if os.access(output, os.W_OK) else errno.EACCES
+    elif not output.parent.is_dir():
+        reason = errno.ENOTDIR if output.parent.exists() else errno.ENOENT
+    else:
+        reason = 0 if os.access(output.parent, os.W_OK) else errno.EACCES
+    if reason:
+        raise SpecError(f"{output}: cannot be written: {os.strerror(reason)}; choose another file")
+    return chosen
 
 
 def _format_of(output: Path | None) -> Format:

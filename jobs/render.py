@@ -41,15 +41,18 @@ def summary_lines(summary: RunSummary) -> list[str]:
 
 
 def verify_lines(report: VerifyReport) -> list[str]:
-    """One line for each check, and a last one for all."""
+    """One line for each check, what the run says about its merge, and a last line for all checks."""
     lines = [
         f"{'ok    ' if not check.problems else 'FAILED'}  {check.name:<13} {check.checked:>9,} {check.unit}"
         + (f", {len(check.problems):,} problems" if check.problems else "")
         for check in report.checks
     ]
     from jobs.doubtful import doubtful_line
+    from jobs.seams import verdict_line
 
-    lines.append(doubtful_line(report.doubtful))
+    if report.seam is not None:
+        lines.append(verdict_line(report.seam))
+    lines.append(doubtful_line(report.doubtful, report.below))
     return [*lines, f"generation {report.generation}: {'everything agrees' if not report.problems else 'NOT verified'}"]
 
 

@@ -87,28 +87,47 @@ def verdict_line(verdict: SeamVerdict) -> str:
     if verdict.ratio is not None:
         interval = f"95 % interval {verdict.low:.3f} to {verdict.high:.3f}"
         figures = f" (ratio of densities {verdict.ratio:.3f}, {interval})"
+    if verdict.verdict == "flat" and not _holds_one(verdict):
+        return f"no clear sign of a seam: near windows' borders about as many objects as elsewhere{figures}"
     return {
         "flat": f"no seam: as many objects near windows' borders as elsewhere{figures}",
         "excess near borders": f"SEAM: too many objects near windows' borders{figures}",
         "lack near borders": f"SEAM: too few objects near windows' borders{figures}",
         "too few objects": f"too few objects to tell whether there is a seam{figures}",
+        "cannot tell": (
+            "cannot tell whether there is a seam: windows overlap so far that several saw every place, which leaves "
+            f"nothing to compare with{figures}; a smaller model.overlap would show it"
+        ),
         "no borders": "no seam: every source fits into one window",
     }[verdict.verdict]
+
+
+def _holds_one(verdict: SeamVerdict) -> bool:
+    """Whether the interval holds 1; true without one."""
+    return verdict.low is None or verdict.high is None or verdict.low <= 1 <= verdict.high
 
 
 def seam_warnings(verdict: SeamVerdict, sources: Sequence[SourceSeams], model: ModelManifest) -> list[str]:
     """What a careful person would want to know about the finished merge."""
     warnings: list[str] = []
     if verdict.verdict in ("excess near borders", "lack near borders"):
-        what_to_do = "; look at the tables `seams` and `images`, and at `segworkers verify OUT --doubtful`"
-        larger = ", and try a larger model.overlap" if model.kind == "instance" else ""
-        warnings.append(f"{verdict_line(verdict)}{what_to_do}{larger}")
+        warnings.append(f"{verdict_line(verdict)}; {_what_to_do(model)}")
     # Components of a class map are joined pixel by pixel: no overlap is needed for them, however large they are.
     if model.kind == "instance":
         sizes = _sizes(sources)
-        found = (_size_warning(label, sizes[label], model) for label in model.classes if label in sizes)
+        sides = (max(each.plan.grid.shape[1:]) for each in sources if each.stratum is not None)
+        side = max(sides, default=0)
+        found = (_size_warning(label, sizes[label], model, side) for label in model.classes if label in sizes)
         warnings += [text for text in found if text]
     return warnings
+
+
+def _what_to_do(model: ModelManifest) -> str:
+    if model.kind == "dense":
+        return "look at the tables `seams` and `images`, and at what the model says at its windows' borders"
+    look = "look at the tables `seams` and `images`, and at `segworkers verify OUT --doubtful`"
+    can_grow = any(2 * o < w for o, w in zip(model.overlap[1:], model.window[1:], strict=True))
+    return f"{look}, and try a larger model.overlap" if can_grow else look
 
 
 def _sizes(sources: Sequence[SourceSeams]) -> Mapping[str, ObjectSizes]:
@@ -121,20 +140,34 @@ def _sizes(sources: Sequence[SourceSeams]) -> Mapping[str, ObjectSizes]:
     return sizes
 
 
-def _size_warning(label: str, sizes: ObjectSizes, model: ModelManifest) -> str:
-    """Why the overlap is too small for a class; empty where it is not, or where nothing was cut."""
+def _size_warning(label: str, sizes: ObjectSizes, model: ModelManifest, side: int) -> str:
+    """Why the overlap is too small for a class; empty where it is not, or where nothing was cut.
+
+    side: the longest side of the images, in pixels of the model's grid; no advice goes beyond it.
+    """
     typical, overlap, window = sizes.typical, min(model.overlap[1:]), min(model.window[1:])
     if typical is None or typical <= overlap or not sizes.assembled:
         return ""
     wanted = (typical // STEP + 1) * STEP
     if 2 * wanted <= window:
         advice = f"set model.overlap to {wanted} or more"
+    elif 2 * wanted < side:
+        advice = f"take windows of {2 * wanted:,} pixels or more with model.overlap {wanted:,}, or coarser pixels"
     else:
-        advice = f"take windows of {2 * wanted} pixels or more with model.overlap {wanted}, or coarser pixels"
+        advice = "take one window over the whole image, or coarser pixels"
     return (
-        f"{label}: one in {100 // (100 - TYPICAL)} objects is longer than {typical} pixels, the overlap is {overlap}; "
+        f"{label}: {_how_many(sizes, typical)} {typical:,} pixels long or longer, the overlap is {overlap}; "
         f"{sizes.assembled:,} of {sizes.objects:,} were seen whole by no window and had to be assembled; {advice}"
     )
+
+
+def _how_many(sizes: ObjectSizes, typical: int) -> str:
+    """Of how many objects the typical length is spoken: a share, or, of a few objects, their number."""
+    one_in = 100 // (100 - TYPICAL)
+    if sizes.objects >= one_in:
+        return f"one in {one_in} objects is"
+    long = sum(count for size, count in sizes.counts.items() if size >= typical)
+    return f"{long} of {sizes.objects} objects {'is' if long == 1 else 'are'}"
 
 
 def _density(objects: int, pixels: int) -> float | None:

@@ -20,10 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import verify_ledger, verify_masks, verify_seams
-from jobs.doubtful import count_doubtful
+from jobs.doubtful import WEAK, count_doubtful
 from jobs.results import Entry, Results, open_results
 from schemas.errors import SegworkersError, StoreError, VerifyError
 from schemas.tables import SCHEMA_VERSION, SCHEMAS, TABLES
+from segworkers.seam_test import SeamVerdict
 
 SAMPLE = 1_000
 """Masks decoded unless all are asked for."""
@@ -48,6 +49,10 @@ class VerifyReport:
     checks: tuple[Check, ...]
     doubtful: dict[str, int]
     """Doubtful merges by kind; they are findings about the objects, not problems of the tables."""
+    below: float
+    """Overlap (IoU) below which a link counted as doubtful."""
+    seam: SeamVerdict | None
+    """What the run said about seams; None where it left no verdict."""
 
     @property
     def problems(self) -> list[str]:
@@ -61,10 +66,11 @@ class VerifyReport:
             raise VerifyError("\n".join([head, *self.problems]))
 
 
-def verify(out: str | Path, *, everything: bool = False, sample: int = SAMPLE) -> VerifyReport:
+def verify(out: str | Path, *, everything: bool = False, sample: int = SAMPLE, below: float = WEAK) -> VerifyReport:
     """Check the live generation of a run folder.
 
     everything: decode every mask instead of `sample` of them (those of lowest instance_id, which is a hash).
+    below: overlap (IoU), 0 to 1, below which a link counts as doubtful.
     Raises StoreError where there is no live generation; problems are in the report.
     """
     results = open_results(out)
@@ -74,7 +80,7 @@ def verify(out: str | Path, *, everything: bool = False, sample: int = SAMPLE) -
     ]
     if any(check.problems for check in checks):
         # What follows reads the tables: with files missing or columns gone it would only repeat this in other words.
-        return VerifyReport(results.out, results.generation, tuple(checks), {})
+        return VerifyReport(results.out, results.generation, tuple(checks), {}, below, results.seam)
     connection = results.connect()
     try:
         checks += [
@@ -90,7 +96,8 @@ def verify(out: str | Path, *, everything: bool = False, sample: int = SAMPLE) -
         ]
     finally:
         connection.close()
-    return VerifyReport(results.out, results.generation, tuple(checks), count_doubtful(results))
+    doubtful = count_doubtful(results, below)
+    return VerifyReport(results.out, results.generation, tuple(checks), doubtful, below, results.seam)
 
 
 def _check(name: str, unit: str, run: Callable[[list[str]], int]) -> Check:

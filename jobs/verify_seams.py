@@ -20,7 +20,7 @@ SELECT any_value(source_uri), count(*) FILTER (zone = 'margin') AS margins,
     coalesce(sum(distance_max_px - distance_min_px), 0) AS covered, coalesce(max(distance_max_px), 0) AS high,
     count(*) FILTER (distance_min_px >= distance_max_px) AS hollow
 FROM seams GROUP BY source_id
-HAVING margins <> 1 OR low <> 0 OR covered <> high OR hollow > 0 ORDER BY ALL
+HAVING margins <> 1 OR low > 0 OR covered <> high - low OR hollow > 0 ORDER BY ALL
 """
 
 

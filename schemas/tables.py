@@ -176,7 +176,8 @@ IMAGES = _schema(
         _field(
             "seam_verdict",
             pa.string(),
-            "`flat`, `excess near borders`, `lack near borders`, `too few objects` or `no borders` (one window)",
+            "`flat`, `excess near borders`, `lack near borders`, `too few objects`, `cannot tell` (several windows saw "
+            "every place) or `no borders` (one window)",
             nullable=True,
         ),
         _field(
@@ -223,18 +224,19 @@ SEAMS = _schema(
         _field(
             "zone",
             pa.string(),
-            "`near` and `far` from windows' borders, which the verdict compares, or `margin`: what lies along "
-            "the image's edge up to the first whole period of windows, which it does not",
+            "`near` windows' borders, in a strip that several windows saw, and `far` from them: what the verdict "
+            "compares; or `margin`: what lies along the image's edge up to the first whole period of windows, which "
+            "it does not",
         ),
         _field(
             "distance_min_px",
             pa.int64(),
-            "least distance to the nearest border of a window in the image, 0 beside it, on the model's grid, along "
-            "axes with at least one whole period of windows",
+            "least distance to the nearest strip that several windows saw, on the model's grid, along axes with at "
+            "least one whole period of windows: 0 beside the strip, -1 beside its border in it, and less further in",
             "pixel",
             nullable=True,
         ),
-        _field("distance_max_px", pa.int64(), "one past the largest distance", "pixel", nullable=True),
+        _field("distance_max_px", pa.int64(), "one past the greatest such distance", "pixel", nullable=True),
         _field("pixels", pa.int64(), "done and empty pixels of the source at that distance", "pixel"),
         _field("object_count", pa.int64(), "objects with their centroid at that distance"),
         _field(

@@ -18,7 +18,7 @@ degrees of freedom as there are blocks that matter (Kish's effective number) tak
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 from scipy.special import stdtrit
 
-Verdict = Literal["flat", "excess near borders", "lack near borders", "too few objects", "no borders"]
+Verdict = Literal["flat", "excess near borders", "lack near borders", "too few objects", "cannot tell", "no borders"]
 
 MIN_EXPECTED = 10
 """Objects that must be expected near borders, and away from them, before anything is said."""
@@ -35,7 +35,10 @@ MIN_BLOCKS = 3
 """Effective blocks below which scatter is unknown."""
 
 MAX_WIDTH = 2.0
-"""A confidence interval whose ends differ by a larger factor says nothing: it would hide half of the objects."""
+"""Where the interval's ends differ by a larger factor, the estimate of the scatter is not trusted either."""
+
+FLAT_WIDTH = 1.5
+"""An interval whose ends differ by a larger factor is not called flat: too large a seam could hide in it."""
 
 FALSE_ALARMS = (0.005, 0.001)
 """Chances to call a seam where there is none: with a good estimate, and with one whose interval is too wide. Below that
@@ -55,6 +58,9 @@ class Stratum:
     """(z, y, x) of blocks: objects near a border."""
     objects: NDArray[np.int64]
     """(z, y, x) of blocks: all objects."""
+    has_single: bool = True
+    """Whether those that are not near were seen by one window alone. Where all were seen by several, all may have been
+    counted several times: a difference is a seam, but none says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,14 @@ def seam_verdict(strata: Sequence[Stratum]) -> SeamVerdict:
     """The verdict over sources with seams; the figures are None where there is nothing to compute them from."""
     if not strata:
         return SeamVerdict(verdict="no borders")
+    single = [each for each in strata if each.has_single]
+    found = _compare(single or strata)
+    if not single and found.verdict in ("flat", "too few objects"):
+        return replace(found, verdict="cannot tell")
+    return found
+
+
+def _compare(strata: Sequence[Stratum]) -> SeamVerdict:
     usable = [each for each in strata if 0 < each.share < 1 and each.objects.any()]
     share = np.array([each.share for each in usable])
     objects = np.array([int(each.objects.sum()) for each in usable], np.float64)
@@ -94,9 +108,8 @@ def _judge(log_ratio: float, error: float, freedom: float) -> SeamVerdict:
         return float(stdtrit(freedom, 1 - chance / 2)) * error
 
     ratio, low, high = (float(np.exp(log_ratio + step)) for step in (0.0, -reach(0.05), reach(0.05)))
-    is_wide = high > MAX_WIDTH * low
-    chance = FALSE_ALARMS[is_wide]
-    verdict: Verdict = "too few objects" if is_wide else "flat"
+    chance = FALSE_ALARMS[high > MAX_WIDTH * low]
+    verdict: Verdict = "too few objects" if high > FLAT_WIDTH * low else "flat"
     if log_ratio - reach(chance) > np.log1p(TOLERANCE):
         verdict = "excess near borders"
     elif log_ratio + reach(chance) < np.log1p(-TOLERANCE):

@@ -59,7 +59,7 @@ class SeamTotals:
     objects: list[int]
     """By the bins of its `SeamFrame`, the margins last."""
     near: list[int]
-    """By block: objects near a border."""
+    """By block: objects in the bins that its `SeamFrame` calls near."""
     inner: list[int]
     """By block: all objects but those in the margins."""
     sizes: dict[str, ObjectSizes] = field(default_factory=dict[str, ObjectSizes])
@@ -87,6 +87,7 @@ class SeamTotals:
             sum(pixels[: frame.near]) / inner if inner else 0.0,
             np.array(self.near, np.int64).reshape(frame.blocks),
             np.array(self.inner, np.int64).reshape(frame.blocks),
+            frame.has_single,
         )
 
 

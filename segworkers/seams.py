@@ -1,8 +1,18 @@
-"""Where the seams are: how far a pixel lies from the borders at which windows may cut or double objects.
+"""Where the seams are: how far a pixel lies from the strips that windows share, where objects may be cut or doubled.
 
 A merge that adds no error leaves the density of objects flat over that distance. The *seam profile* of a source counts
-valid pixels and objects by distance, in bins that double in width. Distances are whole pixels of the model's grid, 0
-next to a border; what is counted are pixels of the source's own grid, so profiles add up to the `images` table.
+valid pixels and objects by it, in bins that double in width away from the strips' borders. Distances are whole pixels
+of the model's grid and have a sign:
+
+    window 0  ----------------------------------|
+    window 1              |-----------------------------------
+    seen by   one         | two                 | one
+    distance  ... 3 2 1 0 | -1 -2 -3 ... -2 -1  | 0 1 2 3 ...
+
+A pixel has the least of its distances along the axes: it is negative wherever two or more windows see it. Without an
+overlap the strip has no width, and both sides of a border are 0. The sign matters because an error lies on one side:
+objects are counted twice in a whole strip, and lost around its middle, where every window is near its own border. What
+is counted are pixels of the source's own grid, so profiles add up to the `images` table.
 
 What is compared is whole periods of the lattice, each a strip that two windows share with half of what lies between it
 and the next one: then a density that changes slowly over the image is no seam. The margins that are left over, where
@@ -27,13 +37,17 @@ from segworkers.lattice import Lattice
 from segworkers.model_grid import ModelGrid
 
 NEAR_PX = 8
-"""Width of the zone along a border that is compared with the rest, at least; half the overlap where that is more."""
+"""What is compared with the rest reaches so far from the strip's middle, at least; the strip itself where it is wider.
+"""
 
 NEAR_SHARE = 32
-"""The zone is at least one such part of a window: objects that are cut lie about half their size from the border."""
+"""It reaches at least one such part of a window: objects that are cut lie about half their size from the border."""
 
 FAR_SHARE = 0.1
-"""What is left to compare with is at least this share of the pixels: the zone is narrower where overlaps are wide."""
+"""What is left to compare with is at least this share of the pixels, or else no more than the strips is near."""
+
+SINGLE_SHARE = 0.01
+"""Where one window alone sees less than this share of the pixels, the strips' middle is compared with their rest."""
 
 EDGE_SHARE = 8
 """The margins are at least one such part of a window, or the overlap where that is more: objects are cut in them."""
@@ -57,9 +71,15 @@ class _Axis:
     periods: int
     """Whole periods between the margins."""
     distance: NDArray[np.int64]
-    """(extent,) pixels between a pixel and the nearest border of any window inside the image."""
+    """(extent,) pixels between a pixel and the nearest border of any window inside the image: d, or -1 - d in a strip
+    that two windows share."""
     at_edge: NDArray[np.bool_]
     """(extent,) whether the pixel lies in a margin."""
+
+    @property
+    def inner(self) -> NDArray[np.int64]:
+        """(k,) distances outside the margins."""
+        return self.distance[~self.at_edge]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +96,11 @@ class SeamFrame:
 
     @property
     def bins(self) -> tuple[int, ...]:
-        """Lower ends of the distance bins 0, 1, 2, 4, 8 … that the lattice allows; empty without a whole period."""
-        return tuple(2**k >> 1 for k in range(self.reach.bit_length() + 1)) if self.axes else ()
+        """Lower ends of the bins … -4, -2, -1, 0, 1, 2, 4 … that the lattice allows; the first is the strips' middle.
+
+        Empty without a whole period.
+        """
+        return _bins(self)
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -86,25 +109,18 @@ class SeamFrame:
 
     @property
     def reach(self) -> int:
-        """The largest distance of any pixel outside the margins; 0 without a whole period."""
-        return _reach(self)
+        """The largest distance of any pixel outside the margins, -1 where windows overlap by half; 0 without one."""
+        return min((int(each.inner.max()) for each in _axes(self)), default=0)
 
     @property
     def near(self) -> int:
         """How many of the bins are compared with the others: where seams would show."""
-        if not self.axes:
-            return 0
-        widths = (max(self.lattice.overlap[a] / 2, self.lattice.window[a] / NEAR_SHARE) for a in self.axes)
-        wanted = max(NEAR_PX, *widths)
-        far_enough = [k for k, low in enumerate(self.bins) if k and self._share_beyond(low) >= FAR_SHARE]
-        return next((k for k in far_enough if self.bins[k] >= wanted), max(far_enough, default=1))
+        return _near(self)
 
-    def _share_beyond(self, distance: int) -> float:
-        """Share of the pixels outside the margins that lie at least so far from every border."""
-        share = 1.0
-        for each in _axes(self):
-            share *= float((each.distance[~each.at_edge] >= distance).mean())
-        return share
+    @property
+    def has_single(self) -> bool:
+        """Whether enough pixels are seen by one window alone: only beside them a doubling of the rest would show."""
+        return not self.axes or _share_beyond(self, 0) >= SINGLE_SHARE
 
     @property
     def size(self) -> int:
@@ -168,8 +184,32 @@ def _axes(frame: SeamFrame) -> tuple[_Axis, ...]:
 
 
 @lru_cache(64)
-def _reach(frame: SeamFrame) -> int:
-    return min((int(each.distance[~each.at_edge].max(initial=0)) for each in _axes(frame)), default=0)
+def _bins(frame: SeamFrame) -> tuple[int, ...]:
+    if not _axes(frame):
+        return ()
+    depth = max(0, *(-int(each.inner.min()) for each in _axes(frame)))
+    inside = [max(-depth, -(2**k)) for k in reversed(range((depth - 1).bit_length() + 1))] if depth else []
+    outside = [2**k >> 1 for k in range(frame.reach.bit_length() + 1)] if frame.reach >= 0 else []
+    return (*inside, *outside)
+
+
+@lru_cache(64)
+def _near(frame: SeamFrame) -> int:
+    if not _axes(frame):
+        return 0
+    bins, lattice = frame.bins, frame.lattice
+    if not frame.has_single:
+        return min(range(1, len(bins)), key=lambda k: abs(_share_beyond(frame, bins[k]) - 0.5), default=len(bins))
+    wanted = max(max(NEAR_PX, lattice.window[a] / NEAR_SHARE) - lattice.overlap[a] / 2 for a in frame.axes)
+    allowed = [
+        k for k, low in enumerate(bins) if k and (low == 0 or (low > 0 and _share_beyond(frame, low) >= FAR_SHARE))
+    ]
+    return next((k for k in allowed if bins[k] >= wanted), max(allowed, default=len(bins)))
+
+
+def _share_beyond(frame: SeamFrame, distance: int) -> float:
+    """Share of the pixels outside the margins that have at least this distance."""
+    return float(np.prod([(each.inner >= distance).mean() for each in _axes(frame)]))
 
 
 def _axis(lattice: Lattice, axis: int) -> _Axis:
@@ -185,7 +225,10 @@ def _axis(lattice: Lattice, axis: int) -> _Axis:
     first = stride + lattice.overlap[axis] // 2 - stride // 2
     periods = max(0, min(lattice.shape[axis] - 1, (extent - margin - first) // stride))
     at_edge = (pixel < first) | (pixel >= first + periods * stride)
-    return _Axis(axis, first, periods, np.minimum(below, above), at_edge)
+    strip = pixel // stride  # that begins with window `strip`, if such a window there is
+    is_shared = (strip > 0) & (strip < lattice.shape[axis]) & (pixel - strip * stride < lattice.overlap[axis])
+    distance = np.minimum(below, above)
+    return _Axis(axis, first, periods, np.where(is_shared, -1 - distance, distance), at_edge)
 
 
 @lru_cache(64)

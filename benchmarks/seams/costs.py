@@ -57,7 +57,8 @@ def per_cut_detection(records: Sequence[Record]) -> str:
             taken, cut = _seconds(runs), runs[0].cut
             each = _significant(1e6 * taken / cut) if cut else NOTHING
             times = _significant(taken / ours) if ours else NOTHING
-            peak = _significant(median(run.peak_bytes for run in runs) / 1e6)
+            growth = median(run.peak_bytes for run in runs)
+            peak = _significant(growth / 1e6) if growth else NOTHING
             rows.append([f"{world} {grid}", noise, rule, str(cut), _significant(taken), each, times, peak])
     head = ["world, window/overlap", "noise", "rule", "cut detections", "s", "µs per cut detection", "× ours", "MB"]
     return table(head, rows, left=3)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import geopandas
+import numpy as np
 import polars
 import pytest
 
@@ -63,11 +64,16 @@ def test_there_are_queries() -> None:
 
 
 def test_other_readers_are_called_as_the_page_says(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "tables.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tables.md").read_text(), re.DOTALL)
     generation = json.loads((finished_run / "current.json").read_text())["generation"]
     monkeypatch.chdir(finished_run.parent)
     names: dict[str, object] = {}
-    exec(block.replace("GENERATION", generation), names)
+    for block in blocks:
+        exec(block.replace("GENERATION", generation), names)
     objects, counts = names["objects"], names["counts"]
     assert isinstance(objects, geopandas.GeoDataFrame) and isinstance(counts, polars.DataFrame)
     assert len(objects) == 12 and counts["object_count"].drop_nulls().to_list() == [12]
+    # Every object is a square of 20 pixels a side.
+    mask = names["mask"]
+    assert isinstance(mask, np.ndarray) and mask.dtype == bool
+    assert mask.shape == (1, 20, 20) and mask.all()

@@ -33,7 +33,8 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evidence: list[dict[str, Any]] = [
         {"assembled": True, "n_views": 2, "min_link_overlap": 0.3},
         {"assembled": True, "n_views": 1, "min_link_overlap": None},
-        {"assembled": False, "n_views": 2, "min_link_overlap": 0.45},
+        {"assembled": True, "n_views": 2, "min_link_overlap": 0.45},
+        {"assembled": False, "n_views": 2, "min_link_overlap": 0.01},
         {"assembled": True, "n_views": 3, "min_link_overlap": 0.9, "is_complete": False},
     ]
 
@@ -69,6 +70,14 @@ def test_the_threshold_decides_about_links_only(merged: Path) -> None:
     assert reasons(merged, 1.0)[-1] == ("weak link", 0.9)
 
 
+def test_an_object_that_a_window_saw_whole_needs_no_link(merged: Path) -> None:
+    """A rim that another window's edge cut off overlaps little with the object, and changes nothing."""
+    whole = [row for row in runs.rows(merged, "instances") if not row["assembled"]]
+    assert min(row["min_link_overlap"] for row in whole if row["n_views"] > 1) == 0.01
+    listed = {row["instance_id"] for row in open_results(merged).sql(doubtful_sql(1.0)).to_pylist()}
+    assert listed and listed.isdisjoint(row["instance_id"] for row in whole)
+
+
 def test_objects_of_dense_models_have_no_partners_to_miss(merged: Path, published: Path) -> None:
     """Components that windows without overlap cut are joined pixel by pixel."""
     assert {row["model_kind"] for row in runs.rows(published, "images")} == {"dense"}
@@ -94,7 +103,7 @@ def test_the_command_lists_them_for_people_and_machines(
     (first, second) = json.loads(text)
     assert (first["reason"], second["min_link_overlap"]) == ("no partner", 0.3)
     assert first["x_min"] < first["x_max"] and first["source_uri"].endswith("cars.tif")
-    assert "3 doubtful merges (overlap below 0.5): 1 no partner, 2 weak link" in err
+    assert "2 doubtful merges (overlap below 0.4): 1 no partner, 1 weak link" in err
     target = tmp_path / "doubt.csv"
     assert main(["verify", str(out), "--doubtful", "--limit", "2", "-o", str(target)]) == 0
     assert capsys.readouterr().out == "" and len(target.read_text().splitlines()) == 3
@@ -103,13 +112,43 @@ def test_the_command_lists_them_for_people_and_machines(
 def test_doubt_does_not_change_the_exit_code_and_is_counted_in_any_case(
     broken: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change(broken, "instances", lambda rows: [row.update(min_link_overlap=0.1) for row in rows])
+    change(broken, "instances", lambda rows: [row.update(assembled=True, min_link_overlap=0.1) for row in rows])
     assert main(["verify", str(broken)]) == 0
-    assert "4 doubtful merges (overlap below 0.5): 4 weak link" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "4 doubtful merges (overlap below 0.5): 4 weak link" in out
+    assert "too few objects to tell whether there is a seam" in out
     assert main(["verify", str(broken), "--doubtful"]) == 0
     assert "weak link" in capsys.readouterr().out
     change(broken, "instances", lambda rows: rows.pop())
     assert main(["verify", str(broken), "--doubtful"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["-o", "e.csv"], "--output only with"),
+        (["--format", "csv"], "--format only with"),
+        (["--limit", "0"], "--limit only with"),
+        (["--below", "0.5", "-o", "e.csv"], "--below, --output only with"),
+        (["--doubtful", "--format", "parquet"], "-o FILE.parquet"),
+        (["--doubtful", "-o", "no/e.csv"], "no/e.csv: cannot be written: No such file"),
+        (["--doubtful", "-o", "."], "cannot be written: Is a directory"),
+        (["--doubtful", "-o", "e.xls"], ".csv, .json"),
+    ],
+)
+def test_options_that_lead_nowhere_are_refused_before_any_check(
+    published: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    named: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", str(published), *options]) == 2
+    out, err = capsys.readouterr()
+    assert named in err and out == "" and "ok" not in err.split()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_report_tells_verdict_and_doubt(merged: Path, published: Path, tmp_path: Path) -> None:

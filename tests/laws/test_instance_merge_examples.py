@@ -14,6 +14,7 @@ import numpy as np
 from segworkers.lattice import Lattice
 from tests.merges import Case, Mask, Merged, mask, merged, whole_image
 
+PAIR = Lattice((1, 64, 64), (0, 32, 32), (1, 64, 96))
 ROW = Lattice((1, 64, 64), (0, 32, 32), (1, 64, 128))
 SQUARE = Lattice((1, 64, 64), (0, 32, 32), (1, 128, 128))
 
@@ -47,6 +48,12 @@ def masks(*said: tuple[int, Mask], lattice: Lattice = ROW) -> set[frozenset[tupl
 def test_a_crumb_within_the_tolerance_of_what_the_owner_saw_is_no_object() -> None:
     """Window 1 saw it 4 px farther right, so not one pixel is common."""
     assert masks((0, mask((10, 58, 30, 64))), (1, mask((8, 64, 32, 90)))) == {rectangles((8, 64, 32, 90))}
+
+
+def test_what_covers_a_crumb_stays_open_though_no_other_window_sees_it() -> None:
+    """It begins where window 0 ends: work tiles of one window must keep it for the crumb of the tile beside."""
+    crumb, whole = mask((10, 58, 30, 64)), mask((8, 64, 32, 90))
+    assert masks((0, crumb), (1, whole), lattice=PAIR) == {rectangles((8, 64, 32, 90))}
 
 
 def test_the_same_crumb_of_another_class_is_an_object() -> None:
@@ -92,6 +99,7 @@ def test_a_continuation_with_little_in_common_is_one_object() -> None:
     assert found.masks == [rectangles((10, 4, 20, 48), (10, 48, 20, 92))]
     assert found.objects.n_views.tolist() == [2]
     assert found.objects.min_overlap.tolist() == [0.125]
+    assert found.objects.assembled.tolist() == [True], "neither view is cut, but neither is the whole"
 
 
 def test_a_continuation_with_a_fiftieth_in_common_is_one_object_with_less_it_is_two() -> None:
