@@ -38,7 +38,8 @@ within it, zstd, 30,000 rows a row group. `mask_rle` is the object; geometry is 
     "images": "One row for each source, and one, mostly null, for each input that could not be used.",
     "seams": """\
 The seam profile of each source: valid pixels and objects by their distance from the nearest strip that several windows
-saw, negative inside it; the least is the strip's middle. Without a seam the density is flat; `seam_verdict` in `images` says whether it is.""",
+saw, negative inside it; the least is the strip's middle. Without a seam the density is flat; `seam_verdict` in `images`
+says whether it is.""",
     "tiles": "The ledger: one row for each work tile; its pixels add up to the source's (`segworkers verify`).",
     "failures": "One row for each input, or part of one, that was not processed, with what to do.",
 }
@@ -92,7 +93,7 @@ counts = polars.read_parquet("out/tables/GENERATION/images/*.parquet")
 
 A mask is COCO's compressed run-length code of its pixel box. With height `y_max - y_min` and width `x_max - x_min`,
 `pycocotools.mask.decode({"size": [height, width], "counts": mask_rle})` gives the crop of an image's object;
-`from_coco_rle` does the same without pycocotools, for volumes too:
+`schemas.rle.from_coco_rle` does the same without pycocotools, for volumes too:
 
 ```python
 from schemas import boxes, masks, rle

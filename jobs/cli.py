@@ -209,7 +209,7 @@ def verify(
     below: Annotated[
         float | None,
         typer.Option(
-            "--below", min=0, max=1, help="With --doubtful: overlap (IoU) under which a link is; default 0.5."
+            "--below", min=0, max=1, help="With --doubtful: overlap (IoU) under which a link is weak; default 0.5."
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="With --doubtful: merges at most.")] = None,

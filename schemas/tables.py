@@ -224,9 +224,8 @@ SEAMS = _schema(
         _field(
             "zone",
             pa.string(),
-            "`near` windows' borders, in a strip that several windows saw, and `far` from them: what the verdict "
-            "compares; or `margin`: what lies along the image's edge up to the first whole period of windows, which "
-            "it does not",
+            "`near`, in a strip that several windows saw, and `far`, which the verdict compares; or `margin`: what "
+            "lies along the image's edge up to the first whole period of windows",
         ),
         _field(
             "distance_min_px",

@@ -8,8 +8,8 @@
 3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
    weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours. Only
    parts of what another window saw whole (`segworkers.slivers`) may be together;
-4. a view that no other window confirmed, that lies in other windows' cells for the most part, and that a larger view
-   of such a window covers, is a sliver of it and goes (`segworkers.slivers`).
+4. views that lie in other windows' cells for the most part, and that larger views of other windows cover, are slivers
+   of those and go, where nothing else was linked to them (`segworkers.slivers`).
 
 All choices follow a total order of overlap, pixels and (window, rank): no ties, no arrival order.
 """
@@ -172,14 +172,25 @@ def _without_conflicts(
 
 
 def _without_slivers(facts: ViewFacts, group: NDArray[np.int64], covering: Pairs) -> NDArray[np.int64]:
-    """Groups with -1 for the views that step 4 drops."""
-    size = np.bincount(group, minlength=len(group))
-    alone = (size[group] == 1) & facts.marginal
+    """Groups with -1 for the views that step 4 drops: sets of which every view is marginal and covered from outside."""
     small, large = facts.by_size(covering.i, covering.j)
-    small, large = small[alone[small]], large[alone[small]]
-    result = group.copy()
+    outside = group[small] != group[large]
+    small, large = small[outside], large[outside]
+    covered = np.zeros(len(group), bool)
+    covered[small] = True
+    sliver = np.ones(int(group.max(initial=-1)) + 1, bool)
+    np.logical_and.at(sliver, group, covered & facts.marginal)
+    rows = np.flatnonzero(sliver[group[small]])
+    pixels, first = np.zeros(len(sliver), np.int64), np.full(len(sliver), len(group))
+    np.maximum.at(pixels, group, facts.pixels)
+    np.minimum.at(first, group, facts.key)
     # From the largest down: whether the larger one stays is known before the smaller one asks.
-    for k in np.lexsort((facts.key[small], -facts.pixels[small])):
-        if result[large[k]] >= 0:
-            result[small[k]] = -1
+    rows = rows[np.lexsort((first[group[small[rows]]], -pixels[group[small[rows]]]))]
+    size = np.bincount(group, minlength=len(sliver))
+    result = group.copy()
+    for same in np.split(rows, np.flatnonzero(np.diff(group[small[rows]])) + 1):
+        stays = result[large[same]] >= 0
+        members = np.unique(small[same][stays])
+        if len(members) and len(members) == size[group[members[0]]]:
+            result[members] = -1
     return result

@@ -29,7 +29,7 @@ class CellCounts:
     valid_area: int | None = 0
     """Ground area of done and empty pixels in 1/1,000,000 m²; None where it cannot be known."""
     by_distance: tuple[int, ...] = ()
-    """Done and empty pixels by their distance from the strips that windows share, as `segworkers.seams` bins it; () is none."""
+    """Done and empty pixels by their distance from strips that windows share, as `segworkers.seams` bins it, or ()."""
 
     @property
     def total(self) -> int:

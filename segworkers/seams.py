@@ -109,7 +109,7 @@ class SeamFrame:
 
     @property
     def reach(self) -> int:
-        """The largest distance of any pixel outside the margins, -1 where windows overlap by half; 0 without one."""
+        """The largest distance outside the margins: -1 where windows overlap by half, 0 without a whole period."""
         return min((int(each.inner.max()) for each in _axes(self)), default=0)
 
     @property

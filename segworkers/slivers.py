@@ -5,6 +5,8 @@ cuts a crumb is seen. Links cannot be had from such crumbs, and a crumb that sta
 that lies mostly in other windows' cells, and is linked to nothing there, is compared with what those windows saw: where
 a larger view of its class covers most of it, it is said to be a sliver of that one. A sliver proper, less than half
 as large as what covers it, is given `views.TOLERANCE` pixels: that far outlines of one object differ between windows.
+So is a view of any size where the sliver's window has nothing else to say of the larger one, though it sees most of it:
+each window misses just what the other saw close by, so they mean the same.
 
 One thing speaks against it: where the larger view is linked to a neighbour of the sliver in the sliver's own window,
 and the border does not cut the sliver, that window saw two objects side by side that the other took for one. Both stay.
@@ -90,12 +92,14 @@ def _coverings(views: Views, facts: ViewFacts, slots: _Slots, lattice: Lattice, 
     """Pairs of a sliver and what covers it."""
     boxes = bounding_boxes(views.masks, len(views))
     small, large = _neighbours(views, facts, slots, lattice, boxes, family)
+    partner = slots.partner(large, small)
     proper = 2 * facts.pixels[small] < facts.pixels[large]
+    proper |= (partner < 0) & _sees_most(views, facts, small, large, lattice)
     tolerance = np.where(proper[:, None], np.array(near_by(lattice)), 0)
     covered = near_pixels(views.masks, small, large, tolerance, boxes)
     is_cover = covered > SLIVER_COVER * facts.pixels[small]
-    small, large = small[is_cover], large[is_cover]
-    rivals = ~views.cut[small] & _beside(views, small, slots.partner(large, small), lattice)
+    small, large, partner = small[is_cover], large[is_cover], partner[is_cover]
+    rivals = ~views.cut[small] & _beside(views, small, partner, lattice)
     small, large = small[~rivals], large[~rivals]
     none = np.zeros(len(small))
     return Pairs(np.minimum(small, large), np.maximum(small, large), none, none.astype(np.int64))
@@ -130,7 +134,13 @@ def _neighbours(
     small, large = facts.by_size(i, j)
     usable = (apart == 1) & facts.marginal[small]
     small, large = small[usable], large[usable]
-    windows = window_boxes(lattice, views.window, np.zeros(3, np.int64))
-    asked = 2 * pixels_in_boxes(views.masks, small, windows[large], len(views)) > facts.pixels[small]
-    free = asked & (slots.partner(small, large) < 0)
+    free = _sees_most(views, facts, large, small, lattice) & (slots.partner(small, large) < 0)
     return small[free], large[free]
+
+
+def _sees_most(
+    views: Views, facts: ViewFacts, view: NDArray[np.int64], other: NDArray[np.int64], lattice: Lattice
+) -> NDArray[np.bool_]:
+    """(k,) whether most of other[k] lies in the window of view[k]."""
+    windows = window_boxes(lattice, views.window, np.zeros(3, np.int64))
+    return 2 * pixels_in_boxes(views.masks, other, windows[view], len(views)) > facts.pixels[other]

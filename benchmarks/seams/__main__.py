@@ -41,13 +41,15 @@ def run(
     records: Path,
     parts: Annotated[str, typer.Option(help=f"of: {', '.join(plan.PARTS)}")] = ",".join(plan.PARTS),
     seeds: Annotated[str, typer.Option(help="worlds and noise are drawn from these")] = "101,102,103,104,105",
+    rules: Annotated[str, typer.Option(help="only these, by name, with ; between them; all by default")] = "",
     quick: Annotated[bool, typer.Option(help="small worlds, first seed only")] = False,
 ) -> None:
     """Measure."""
     done = _done(records)
     chosen = [int(seed) for seed in seeds.split(",")][: 1 if quick else None]
     for block in plan.blocks(parts.split(","), chosen, quick=quick):
-        missing = [rule for rule in block.rules if not block.keys(rule) <= done]
+        wanted = [rule for rule in block.rules if not rules or rule in rules.split(";")]
+        missing = [rule for rule in wanted if not block.keys(rule) <= done]
         if not missing:
             continue
         cases = list(block.cases())

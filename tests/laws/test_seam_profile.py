@@ -64,6 +64,41 @@ def test_the_published_profile_is_the_same_for_every_work_tile_and_perfect_model
     assert sum(row["pixels"] for row in profile) == image["pixels_done"] + image["pixels_empty"]
 
 
+FAULTY = f"python:{runs.USER_MODELS.with_name('faulty.py')}"
+
+
+@pytest.mark.parametrize(
+    ("model", "overlap", "verdict"),
+    [
+        ("Moody", 32, "excess near borders"),
+        ("Moody", 48, "excess near borders"),
+        ("Moody", 64, "cannot tell"),
+        ("BlindAtItsRim", 32, "lack near borders"),
+        ("BlindAtItsRim", 40, "lack near borders"),
+    ],
+)
+def test_faulty_models_are_found_out_however_wide_the_overlap(
+    tmp_path: Path, model: str, overlap: int, verdict: str
+) -> None:
+    rng = np.random.default_rng(0)
+    image = np.zeros((1, 900, 900), np.uint16)
+    for number, field in enumerate(np.ndindex(64, 64), start=1):
+        y, x = 14 * np.array(field) + rng.integers(1, 10, 2)
+        image[0, y : y + 4, x : x + 4] = number
+    path = write_raster(tmp_path / "squares.tif", image, crs=None, transform=None)
+    events = runs.Recorder()
+    out = tmp_path / "out"
+    runs.run([path], out, f"{FAULTY}:{model}", {"overlap": overlap}, events=events)
+    (source,) = runs.rows(out, "images")
+    assert source["seam_verdict"] == verdict
+    assert any("SEAM" in warning for warning in events.warnings) == ("near borders" in verdict)
+    profile = [row for row in runs.rows(out, "seams") if row["zone"] != "margin"]
+    assert [row["distance_max_px"] for row in profile[:-1]] == [row["distance_min_px"] for row in profile[1:]]
+    assert profile[0]["distance_min_px"] == -overlap // 2 and {row["zone"] for row in profile} == {"near", "far"}
+    if overlap < 64:
+        assert all((row["zone"] == "near") == (row["distance_min_px"] < 0) for row in profile)
+
+
 def test_a_source_of_one_window_has_a_profile_without_bins(tmp_path: Path) -> None:
     truth = worlds.cars(np.random.default_rng(1), 60).astype(np.uint16)
     path = write_raster(tmp_path / "cars.tif", truth[None], crs=None, transform=None)
