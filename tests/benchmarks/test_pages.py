@@ -198,7 +198,7 @@ def test_time_memory_and_what_did_not_finish() -> None:
     assert "| cells 512/64 | 2 | **1** |" in time and "| cells 512/64 | **30** | 60 |" in time
     assert "patchworks_iou is faster than this project in 1 of 1 cells; this project takes 2 × its time" in time
     cost = section(page, "The same work for every rule")
-    assert "| segworkers | 1000 | 0.2 | 200 | 1 | 0 |" in cost and "| sahi | 1000 | 4 | 4,000 | 20 | 0 |" in cost
+    assert "| segworkers | 1000 | 0.2 | 200 | 1 | – |" in cost and "| sahi | 1000 | 4 | 4,000 | 20 | – |" in cost
     scale = lines_with(section(page, "Many objects"), OURS)
     assert scale == ["| segworkers | 100,000 | 1 | 10 | 1 | 0 |", "| segworkers | 10,000,000 | 100 | 10 | 1 | 0 |"]
     assert "| sahi | cells | jitter1 | 4 | more than 600 s |" in section(page, "What did not finish")

@@ -120,7 +120,7 @@ def test_windows_that_do_not_agree_on_classes_are_an_excess_however_wide_the_ove
     for seed in range(5):
         points = small_squares(seed)
         held = views(seams, points)
-        says = np.random.default_rng(seed).random(held.shape[1]) < 0.5
+        says: NDArray[np.bool_] = np.random.default_rng(seed).permutation(held.shape[1]) % 2 == 1
         counted = held[:, ~says].any(axis=1).astype(int) + held[:, says].any(axis=1)
         found = seam_verdict([as_stratum(seams, np.repeat(points, counted, axis=0))])
         assert found.verdict == ("excess near borders" if overlap < 64 else "cannot tell"), found
