@@ -162,7 +162,7 @@ def test_circles_never_meet(seed: int, side: int, cover: float) -> None:
 def test_rectangles_that_share_a_side_leave_no_gap(angle: float, count: int, width: int) -> None:
     apart, whole, frame = Canvas((1, 120, 120)), Canvas((1, 120, 120)), Frame(60.2, 59.7, angle)
     for k in range(count):
-        assert apart.rects(frame, [(width * k - 50, width * (k + 1) - 50, -20, 20)], 0) or width * k - 50 > 60
+        assert apart.rects(frame, [(width * k - 50, width * (k + 1) - 50, -20, 20)], 0) or width * k - 50 >= 60
     whole.rects(frame, [(-50, width * count - 50, -20, 20)], 0)
     assert np.array_equal(apart.ids > 0, whole.ids > 0)
 

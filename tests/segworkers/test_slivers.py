@@ -114,9 +114,17 @@ def test_a_sliver_may_lie_on_either_side_of_its_cover() -> None:
 
 
 def test_what_is_no_half_of_its_cover_is_given_no_tolerance() -> None:
-    crumb = (0, mask((32, 52, 33, 60)))  # 8 px, a row below
-    assert related(crumb, (1, mask((14, 52, 31, 53))))[1] == {(0, 1)}, "17 px: less than half"
-    assert related(crumb, (1, mask((15, 52, 31, 53))))[1] == set(), "16 px: half"
+    """Most of the cover lies right of window 0, which cannot say that it is not there."""
+    crumb = (0, mask((32, 56, 33, 64)))  # 8 px, a row below
+    assert related(crumb, (1, mask((31, 56, 32, 73))))[1] == {(0, 1)}, "17 px: less than half"
+    assert related(crumb, (1, mask((31, 57, 32, 73))))[1] == set(), "16 px: half"
+
+
+def test_views_of_any_size_are_one_where_each_window_misses_what_the_other_saw_close_by() -> None:
+    crumb = (0, mask((32, 52, 33, 60)))
+    assert related(crumb, (1, mask((31, 52, 32, 61))))[1] == {(0, 1)}
+    linked = related((0, mask((31, 52, 32, 61))), crumb, (1, mask((31, 52, 32, 61))))
+    assert linked == ({(0, 2)}, set()), "window 0 has something else to say of it"
 
 
 def test_a_view_nearly_as_large_is_covered_where_most_of_it_lies_in_the_other() -> None:
