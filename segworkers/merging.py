@@ -5,7 +5,7 @@
 
 Every pair of neighbouring tiles is looked at exactly once, from the earlier one. A link depends on its two parts alone,
 so neither the split into tasks nor their order can change the outcome. Masks are read by link tasks alone, a few tiles
-at a time; resolving reads what they wrote: numbers of parts, about 250 bytes of memory for each open part.
+at a time; resolving reads what they wrote: numbers of parts, 100 to 500 bytes of memory for each open part.
 """
 
 from __future__ import annotations

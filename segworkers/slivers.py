@@ -30,7 +30,6 @@ from segworkers.views import Pairs, Views, compare, meet, near_by, window_boxes
 SLIVER_COVER = 0.5
 """A leftover covered by a larger view to more than this share is a piece of it."""
 
-
 PART_COVER = 0.5
 """A part is covered to more than this share where both windows saw it."""
 
@@ -45,9 +44,10 @@ def relations(
     facts = ViewFacts(views.window, views.rank, pixels, views.marginal)
     compared = compare(views, lattice, family)
     is_link = links(compared, facts)
-    linked, slots = compared.take(is_link), _Slots(compared.take(is_link), views.window)
-    parts = _parts(views, compared.take(~is_link), slots, lattice)
-    covering = _coverings(views, facts, slots, lattice, family)
+    linked, boxes = compared.take(is_link), bounding_boxes(views.masks, len(views))
+    slots = _Slots(linked, views.window)
+    parts = _parts(views, compared.take(~is_link), slots, lattice, boxes)
+    covering = _coverings(views, facts, slots, lattice, boxes, family)
     kind = np.repeat(np.array([LINK, PART, COVER], np.int8), [len(linked), len(parts), len(covering)])
     return linked.join(parts).join(covering), kind
 
@@ -74,7 +74,7 @@ class _Slots:
         return view * self._windows + self._window[other]
 
 
-def _parts(views: Views, compared: Pairs, slots: _Slots, lattice: Lattice) -> Pairs:
+def _parts(views: Views, compared: Pairs, slots: _Slots, lattice: Lattice, boxes: NDArray[np.int64]) -> Pairs:
     """Pairs of a part (i) and what it is a part of (j); their overlap is the share of the part that is covered."""
     part, whole = np.concatenate((compared.i, compared.j)), np.concatenate((compared.j, compared.i))
     shared = np.concatenate((compared.shared, compared.shared))
@@ -83,14 +83,20 @@ def _parts(views: Views, compared: Pairs, slots: _Slots, lattice: Lattice) -> Pa
     seen = window_boxes(lattice, views.window, np.zeros(3, np.int64))
     inside = pixels_in_boxes(views.masks, part, meet(seen[part], seen[whole]), len(views))
     cover = shared / np.maximum(inside, 1)
-    kept = (cover > PART_COVER) & ~_beside(views, part, slots.partner(whole, part), lattice)
+    kept = (cover > PART_COVER) & ~_beside(views, part, slots.partner(whole, part), lattice, boxes)
     part, whole, shared, cover = part[kept], whole[kept], shared[kept], cover[kept]
     return Pairs(part, whole, cover, shared)
 
 
-def _coverings(views: Views, facts: ViewFacts, slots: _Slots, lattice: Lattice, family: NDArray[np.int64]) -> Pairs:
+def _coverings(
+    views: Views,
+    facts: ViewFacts,
+    slots: _Slots,
+    lattice: Lattice,
+    boxes: NDArray[np.int64],
+    family: NDArray[np.int64],
+) -> Pairs:
     """Pairs of a sliver and what covers it."""
-    boxes = bounding_boxes(views.masks, len(views))
     small, large = _neighbours(views, facts, slots, lattice, boxes, family)
     partner = slots.partner(large, small)
     proper = 2 * facts.pixels[small] < facts.pixels[large]
@@ -99,18 +105,19 @@ def _coverings(views: Views, facts: ViewFacts, slots: _Slots, lattice: Lattice, 
     covered = near_pixels(views.masks, small, large, tolerance, boxes)
     is_cover = covered > SLIVER_COVER * facts.pixels[small]
     small, large, partner = small[is_cover], large[is_cover], partner[is_cover]
-    rivals = ~views.cut[small] & _beside(views, small, partner, lattice)
+    rivals = ~views.cut[small] & _beside(views, small, partner, lattice, boxes)
     small, large = small[~rivals], large[~rivals]
     none = np.zeros(len(small))
     return Pairs(np.minimum(small, large), np.maximum(small, large), none, none.astype(np.int64))
 
 
-def _beside(views: Views, view: NDArray[np.int64], other: NDArray[np.int64], lattice: Lattice) -> NDArray[np.bool_]:
+def _beside(
+    views: Views, view: NDArray[np.int64], other: NDArray[np.int64], lattice: Lattice, boxes: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """(k,) whether view[k] lies next to other[k], or nearly so; False where other[k] is -1."""
     beside = np.zeros(len(view), bool)
     there = np.flatnonzero(other >= 0)
     reach = np.tile(np.maximum(near_by(lattice), np.array(lattice.window) > 1), (len(there), 1))
-    boxes = bounding_boxes(views.masks, len(views))
     beside[there] = near_pixels(views.masks, view[there], other[there], reach, boxes) > 0
     return beside
 
