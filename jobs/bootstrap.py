@@ -20,11 +20,15 @@ from segworkers.statistics import Statistics
 if TYPE_CHECKING:
     from jobs.config import EngineSpec
     from jobs.engines.base import Engine
+    from segworkers.dicom.crosswalk import Crosswalk
+    from segworkers.dicom.outputs import OutputWorker
     from segworkers.merging import MergeWorker
+    from segworkers.priors import PriorWorker
     from segworkers.publishing import PublishWorker
     from segworkers.readers.base import Reader
     from segworkers.rows import RowsWorker
     from segworkers.segmenters.loading import ModelSpec
+    from segworkers.segmenters.two_stage import Prior
     from segworkers.stitched import MaskWorker
     from segworkers.worker import TileWorker
 
@@ -37,6 +41,14 @@ def reader() -> Reader:
     from segworkers.readers.geotiff import RasterReader
 
     return RasterReader(cache_mb=CACHE_MB)
+
+
+def dicom_reader(crosswalk: Crosswalk, rasters: Reader) -> Reader:
+    """A reader for the volumes and slides of a crosswalk, and for rasters."""
+    from segworkers.dicom.reader import DicomReader
+    from segworkers.readers.routed import RoutedReader
+
+    return RoutedReader(rasters, DicomReader(crosswalk))
 
 
 def engine(spec: EngineSpec, model: ModelSpec) -> Engine:
@@ -148,13 +160,14 @@ class RowsWorkers:
     """Builds what measures."""
 
     store_url: str
+    reader: Reader
 
     def __call__(self) -> RowsWorker:
         """The worker of one process."""
         from segworkers.rows import RowsWorker
         from segworkers.store import open_store
 
-        return RowsWorker(open_store(self.store_url))
+        return RowsWorker(open_store(self.store_url), self.reader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +182,42 @@ class PublishWorkers:
         from segworkers.store import open_store
 
         return PublishWorker(open_store(self.store_url))
+
+
+@dataclass(frozen=True, slots=True)
+class PriorWorkers:
+    """Builds what finds organs for models of two stages: loads the first model once."""
+
+    store_url: str
+    reader: Reader
+    model: ModelSpec
+    prior: Prior
+    threads: int
+
+    def __call__(self) -> PriorWorker:
+        """The worker of one process."""
+        from segworkers.priors import PriorWorker
+        from segworkers.segmenters.loading import load_model
+        from segworkers.store import open_store
+
+        limit_threads(self.threads)
+        return PriorWorker(self.reader, load_model(self.model), self.prior, open_store(self.store_url))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputWorkers:
+    """Builds what writes SEG, SR, NIfTI and pictures of volumes."""
+
+    store_url: str
+    reader: Reader
+    crosswalk: Crosswalk
+
+    def __call__(self) -> OutputWorker:
+        """The worker of one process."""
+        from segworkers.dicom.outputs import OutputWorker
+        from segworkers.store import open_store
+
+        return OutputWorker(open_store(self.store_url), self.reader, self.crosswalk)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,11 @@ def plan(
 def query(
     out: Out,
     sql: Annotated[
-        str, typer.Argument(metavar="SQL", help="One SELECT over instances, images, seams, tiles, failures, classes.")
+        str,
+        typer.Argument(
+            metavar="SQL",
+            help="One SELECT over instances, images, series, seams, tiles, failures, classes, per_series, per_study.",
+        ),
     ],
     format: Annotated[
         QueryFormat | None, typer.Option("--format", help="Default: by the suffix of FILE, else table.")

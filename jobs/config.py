@@ -83,6 +83,14 @@ class OutputSpec(_Part):
     """Run folder; created if absent."""
     masks: Literal["none", "labels", "classes"] = "none"
     """Stitched mask raster of each source: pixel values are the table's `mask_value`, or class numbers."""
+    seg: Literal["none", "binary", "labelmap"] = "none"
+    """DICOM SEG objects of volumes: `binary` opens everywhere, `labelmap` is many times smaller but newer."""
+    sr: bool = False
+    """DICOM SR (TID 1500) with the measurements of volumes; refers to SEG objects, so it needs `seg`."""
+    nifti: bool = False
+    """Label map of each volume as .nii.gz, with the values of `mask_value`."""
+    montages: bool = False
+    """A PNG of each object of a volume: slices through it with its outline."""
     fill_holes: bool | Annotated[int, Field(ge=1)] = False
     """Whether holes of objects are filled; a number fills those of at most so many pixels. A hole is what an object
     encloses on all sides within the source; in a volume a tunnel is none. All of it is filled, also what is nodata,
@@ -103,7 +111,24 @@ class OutputSpec(_Part):
     def _ordered(self) -> OutputSpec:
         if self.max_pixels is not None and self.max_pixels < self.min_pixels:
             raise ValueError(f"max_pixels must be at least min_pixels, got {self.max_pixels} < {self.min_pixels}")
+        if self.sr and self.seg == "none":
+            raise ValueError("sr refers to segments: set seg to binary or labelmap too")
         return self
+
+
+class DicomSpec(_Part):
+    """Volumes and slides from DICOM. Patient attributes never enter the run folder; originals stay in the crosswalk."""
+
+    crosswalk: Annotated[str, Field(min_length=1)] | None = None
+    """Folder that links pseudonyms to originals and holds their key, for few eyes: outside the run folder, mode 0700,
+    seen by all workers; null: the run folder's name with `.crosswalk`, beside it. Runs that share it agree in them."""
+    mode: Literal["research", "clinical"] = "research"
+    """What SEG and SR objects say: `research` gives them pseudonyms and new UIDs; `clinical` the patient's and study's
+    attributes and references to the original images, so that they open on them."""
+    slide_um_per_pixel: Annotated[float, Field(gt=0)] | None = None
+    """Whole slides are read at the level nearest to this, or the finest; null: the finest."""
+    processes: Annotated[int, Field(ge=1)] | None = None
+    """Processes that read headers; null: one for each CPU."""
 
 
 class TilingSpec(_Part):
@@ -148,7 +173,7 @@ class EngineSpec(_Part):
 
 
 class JobSpec(_Part):
-    """A segmentation job: rasters in, tables of objects out."""
+    """A segmentation job: rasters and DICOM volumes in, tables of objects out."""
 
     inputs: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     """Files, folders, globs, manifests (.txt, .csv, .parquet), file://, http(s):// and s3:// URLs."""
@@ -156,6 +181,8 @@ class JobSpec(_Part):
     """The model; a plain string is its reference."""
     output: OutputSpec
     """Where results go."""
+    dicom: DicomSpec = DicomSpec()
+    """Volumes and slides from DICOM."""
     tiling: TilingSpec = TilingSpec()
     """How work is cut."""
     engine: EngineSpec = EngineSpec()
@@ -177,13 +204,18 @@ class JobSpec(_Part):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+_PICTURES = ("path", "masks", "seg", "sr", "nifti", "montages")
+"""Keys of `output` that say where results go and what is made of the tables."""
+
+
 def determining(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a dumped JobSpec that determines the tables: `inputs`, `model` and `output`, each reduced to that."""
     model = {key: value for key, value in spec["model"].items() if key != "object_size"}
     # Where a model's file lies says nothing about what it does; its content is in the model's own digest.
     model["reference"] = re.sub(r"^python:.*/([^/]+\.py:\w+)$", r"python:\1", model["reference"])
-    output = {key: value for key, value in spec["output"].items() if key not in ("path", "masks")}
-    return {"inputs": spec["inputs"], "model": model, "output": output}
+    output = {key: value for key, value in spec["output"].items() if key not in _PICTURES}
+    slides = {key: value for key, value in spec.get("dicom", {}).items() if key == "slide_um_per_pixel" and value}
+    return {"inputs": spec["inputs"], "model": model, "output": output | slides}
 
 
 def parse_bytes(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from jobs.ledger import Failed, Ledger
 from jobs.seams import SourceSeams
 from schemas.models import ModelManifest
-from schemas.sources import source_id_of
+from schemas.sources import Source, source_id_of
 from schemas.tables import SCHEMAS
 from segworkers.receipts import AREA_UNIT, CellCounts, Receipt
 from segworkers.totals import SCORE_UNIT, ClassTotals
@@ -84,7 +84,23 @@ def _image_row(
         "bands": list(source.bands),
         "georeference": source.grid.georeference,
         "crs": source.grid.crs_wkt,
+        **_volume_columns(source, counts),
         **_model_columns(model),
+    }
+
+
+def _volume_columns(source: Source, counts: CellCounts) -> dict[str, Any]:
+    """What only volumes have; of unevenly spaced ones the valid volume is not known from counts."""
+    facts = source.volume
+    if facts is None:
+        return {}
+    even = facts.geometry.kind != "variable"
+    return {
+        "series_id": facts.series_id,
+        "study_id": facts.study_id,
+        "subject_id": facts.subject_id,
+        "modality": facts.modality,
+        "valid_volume_mm3": (counts.done + counts.empty) * facts.geometry.voxel_volume_mm3 if even else None,
     }
 
 

@@ -17,6 +17,7 @@ from schemas.tables import SCHEMA_VERSION
 from segworkers.finishing import RowsPart
 from segworkers.merging import LinkTask, MergeTask, ResolveTask, merge_tasks
 from segworkers.plans import SourcePlan, blocks
+from segworkers.readers.base import Reader
 from segworkers.receipts import Receipt
 from segworkers.rows import ROWS_VERSION, Filters, RowsReceipt, RowsTask
 from segworkers.store import Store
@@ -35,8 +36,9 @@ def merge_sources(
     store: Store,
     engine: Engine,
     spec: JobSpec,
+    reader: Reader,
 ) -> list[RowsReceipt]:
-    """All objects of all sources as rows files, in the order of the sources."""
+    """All objects of all sources as rows files, in the order of the sources; reader: for values inside volumes."""
     linking, resolving = list[LinkTask](), dict[str, ResolveTask]()
     for plan in plans:
         tasks, resolve = merge_tasks(store, plan, model, ledger.of(plan))
@@ -49,7 +51,7 @@ def merge_sources(
         for _ in all_results(engine, workers, tasks, spec):
             pass
     tasks = rows_tasks(plans, model, ledger, resolving, _filters(spec))
-    receipts = all_results(engine, bootstrap.RowsWorkers(store.url), tasks, spec)
+    receipts = all_results(engine, bootstrap.RowsWorkers(store.url, reader), tasks, spec)
     order = {task.name: number for number, task in enumerate(tasks)}
     return sorted(receipts, key=lambda receipt: order[receipt.name])
 

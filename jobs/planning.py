@@ -6,20 +6,27 @@ Used by `segworkers plan`, which shows it, and by a run, which does it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from jobs import bootstrap
 from jobs.catalog import Skipped, describe_all, find_inputs
 from jobs.config import JobSpec, expand_extent
+from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
+from jobs.privacy import crosswalk_folder
+from jobs.volumes import in_space, volume_flips, volume_grid
 from schemas.boxes import zyx
 from schemas.errors import InputError, SpecError
 from schemas.grids import PixelGrid
 from schemas.models import ModelManifest
 from schemas.sources import Source
+from segworkers.dicom.crosswalk import Crosswalk
 from segworkers.georeferencing import GroundFrame, ground_frame
 from segworkers.lattice import Lattice
 from segworkers.model_grid import ModelGrid
+from segworkers.orientation import NO_FLIPS
 from segworkers.plans import SourcePlan
 from segworkers.readers.base import Reader
 from segworkers.resampling import model_shape
@@ -44,6 +51,7 @@ class PlannedSource:
     """One source as `segworkers plan` shows it."""
 
     uri: str
+    depth: int
     height: int
     width: int
     bands: tuple[str, ...]
@@ -78,6 +86,10 @@ class Planned:
     model: ModelSpec
     manifest: ModelManifest
     reader: Reader
+    series: tuple[dict[str, Any], ...] = ()
+    """Rows of the `series` table: DICOM volumes that were accepted and refused."""
+    crosswalk: Crosswalk | None = None
+    """Where the originals of DICOM inputs are; None where there are none."""
 
 
 def plan(spec: JobSpec) -> PlanReport:
@@ -91,7 +103,7 @@ def plan(spec: JobSpec) -> PlanReport:
         skipped=planned.skipped,
         tiles=sum(source.tiles for source in sources),
         windows=sum(source.windows for source in sources),
-        pixels=sum(p.source.grid.shape[1] * p.source.grid.shape[2] for p in planned.plans),
+        pixels=sum(prod(p.source.grid.shape) for p in planned.plans),
         read_bytes=sum(source.read_bytes for source in sources),
         worker_memory_bytes=WORKER_BASE_BYTES + tile_pixels * per_pixel,
         model=planned.manifest,
@@ -112,8 +124,17 @@ def prepare(spec: JobSpec) -> Planned:
     )
     manifest = _overridden(manifest, spec)
     reader = bootstrap.reader()
-    uris, skipped = find_inputs(spec.inputs)
+    dicom = _dicom(spec)
+    uris, skipped = find_inputs([each for each in spec.inputs if not is_dicom_input(each)])
     sources, unreadable = describe_all(reader, uris)
+    if dicom is not None:
+        crosswalk, found = dicom
+        reader = bootstrap.dicom_reader(crosswalk, reader)
+        sources += found.sources
+        unreadable += found.skipped
+        skipped = [each for each in skipped if not (each.reason == "no_match" and each.uri in found.found_in)]
+        if found.sources:
+            manifest = in_space(manifest)
     plans: list[SourcePlan] = []
     named = {source.uri for source in sources}
     for source in sorted(sources, key=lambda each: each.uri):
@@ -128,7 +149,17 @@ def prepare(spec: JobSpec) -> Planned:
         model=model,
         manifest=manifest,
         reader=reader,
+        series=() if dicom is None else dicom[1].series,
+        crosswalk=None if dicom is None else dicom[0],
     )
+
+
+def _dicom(spec: JobSpec) -> tuple[Crosswalk, DicomCatalog] | None:
+    """The DICOM volumes among the inputs, and their crosswalk, which is made; None where there are none."""
+    if not holds_dicom(spec.inputs):
+        return None
+    crosswalk = Crosswalk.open(crosswalk_folder(spec))
+    return crosswalk, catalog_dicom(spec.inputs, crosswalk, spec.dicom.processes)
 
 
 def _require_own_pixels(source: Source, named: set[str]) -> None:
@@ -162,17 +193,23 @@ def _overridden(manifest: ModelManifest, spec: JobSpec) -> ModelManifest:
 
 def _source_plan(source: Source, manifest: ModelManifest, spec: JobSpec) -> SourcePlan:
     bands = _band_indices(source, manifest)
-    grid = _model_grid(source, manifest)
+    if source.volume is None:
+        grid, flips = _model_grid(source, manifest), NO_FLIPS
+    else:
+        grid, flips = volume_grid(source.grid.shape, source.volume, manifest), volume_flips(source.volume, manifest)
     lattice = Lattice(manifest.window, manifest.overlap, grid.shape)
     budget = max(spec.tiling.memory_bytes - WORKER_BASE_BYTES, 0) // _bytes_per_pixel(source, grid, bands, manifest)
     margin = margin_of(manifest)
-    group = group_for(lattice, manifest.batch, spec.tiling.tile**2, margin, max(budget, 1))
+    group = group_for(
+        lattice, manifest.batch, spec.tiling.tile**2, margin, max(budget, 1), slabs=source.volume is not None
+    )
     block = zyx(
         [1, *(max(1, b * m // n) for b, m, n in zip(source.block, grid.shape[1:], grid.native[1:], strict=True))]
     )
     # Strips as wide as the image would make every work tile read whole rows it does not need.
     block = zyx([1, min(block[1], manifest.window[1]), min(block[2], manifest.window[2])])
-    return SourcePlan(source=source, grid=grid, tiles=TilePlan(lattice, group, block, margin), bands=bands)
+    tiles = TilePlan(lattice, group, block, margin, manifest.context)
+    return SourcePlan(source=source, grid=grid, tiles=tiles, bands=bands, flips=flips)
 
 
 def _band_indices(source: Source, manifest: ModelManifest) -> tuple[int, ...]:
@@ -220,7 +257,7 @@ def pixel_size_m(grid: PixelGrid, frame: GroundFrame) -> tuple[float, float]:
 
 def _bytes_per_pixel(source: Source, grid: ModelGrid, bands: tuple[int, ...], manifest: ModelManifest) -> int:
     """Memory that a pixel of a work tile's read box costs a worker."""
-    reduction = grid.native[1] * grid.native[2] / (grid.shape[1] * grid.shape[2])
+    reduction = prod(grid.native) / prod(grid.shape)
     stored = len(bands) * np.dtype(source.dtype).itemsize + 1
     reading = 0 if grid.is_native else stored * reduction
     # Float32 sums of every class, background and the weights: of some rows of cells at a time, but in two calls.
@@ -233,6 +270,7 @@ def _shown(plan: SourcePlan, manifest: ModelManifest) -> PlannedSource:
     item = np.dtype(source.dtype).itemsize * len(plan.bands)
     return PlannedSource(
         uri=source.uri,
+        depth=source.grid.shape[0],
         height=source.grid.shape[1],
         width=source.grid.shape[2],
         bands=source.bands,
@@ -247,9 +285,9 @@ def _shown(plan: SourcePlan, manifest: ModelManifest) -> PlannedSource:
 def _read_pixels(plan: SourcePlan) -> int:
     """Native pixels that all work tiles read, overlaps counted as often as they are read."""
     total = 1
-    for axis in (1, 2):
-        tiles = plan.tiles.shape[axis]
-        boxes = (plan.tiles.tile(zyx([0, i if axis == 1 else 0, i if axis == 2 else 0])).read for i in range(tiles))
+    for axis in range(3):
+        places = (zyx([i if a == axis else 0 for a in range(3)]) for i in range(plan.tiles.shape[axis]))
+        boxes = (plan.tiles.tile(place).read for place in places)
         total *= sum(plan.grid.native_box(box).shape[axis] for box in boxes)
     return total
 
@@ -258,7 +296,7 @@ def model_warnings(plan: SourcePlan, manifest: ModelManifest) -> list[str]:
     """What is odd about this source for this model."""
     found: list[str] = []
     wide = np.dtype(plan.source.dtype).itemsize > 1 and np.dtype(plan.source.dtype).kind in "ui"
-    if wide and manifest.normalise in ("none", "unit"):
+    if wide and plan.source.volume is None and manifest.normalise in ("none", "unit"):
         stretch = f"its normalise is `{manifest.normalise}`; `percentile` would stretch them"
         found.append(f"16-bit: {plan.source.dtype} pixels reach the model without a stretch ({stretch})")
     if manifest.resolution is not None and plan.grid.is_native:

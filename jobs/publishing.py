@@ -59,6 +59,8 @@ class Published:
     """Over all sources."""
     masks: tuple[dict[str, Any], ...] = ()
     """Stitched masks, as the pointer lists them."""
+    outputs: tuple[dict[str, Any], ...] = ()
+    """SEG, SR, NIfTI and pictures of volumes, likewise."""
     warnings: tuple[str, ...] = ()
     """What a careful person would want to know about the result."""
 
@@ -70,6 +72,7 @@ class Published:
             "schema_version": SCHEMA_VERSION,
             "tables": tables,
             "masks": list(self.masks),
+            "outputs": list(self.outputs),
             "seam": asdict(self.seam),
         }
         return json.dumps(content, indent=2, sort_keys=True).encode()
@@ -78,6 +81,10 @@ class Published:
         """The same with stitched masks."""
         return replace(self, masks=tuple(masks))
 
+    def with_outputs(self, outputs: Sequence[dict[str, Any]]) -> Published:
+        """The same with the standard objects of volumes."""
+        return replace(self, outputs=tuple(outputs))
+
 
 def publish(
     plans: Sequence[SourcePlan],
@@ -85,13 +92,14 @@ def publish(
     ledger: Ledger,
     merged: Sequence[RowsReceipt],
     failed: Sequence[Failed],
+    series: Sequence[dict[str, Any]],
     store: Store,
     engine: Engine,
     spec: JobSpec,
 ) -> Published:
-    """Write all tables of a generation."""
+    """Write all tables of a generation; series: rows of the table of that name."""
     largest_only = spec.output.largest_only
-    generation = _generation(plans, model, ledger, merged, failed, largest_only=largest_only)
+    generation = _generation(plans, model, ledger, merged, failed, series, largest_only=largest_only)
     folder = f"tables/{generation}"
     tasks = [replace(task, largest_only=largest_only) for task in _publish_tasks(plans, merged, f"{folder}/instances")]
     written = list(all_results(engine, bootstrap.PublishWorkers(store.url), tasks, spec))
@@ -99,6 +107,7 @@ def publish(
     seams = _seams(plans, ledger, written)
     small = {
         "images": image_rows(model, ledger, totals, seams, failed),
+        "series": list(series),
         "seams": [row for each in seams for row in each.rows()],
         "tiles": [_tile_row(plan, receipt) for plan in plans for receipt in ledger.of(plan)],
         "failures": _failures(plans, ledger, failed),
@@ -145,6 +154,7 @@ def _generation(
     ledger: Ledger,
     merged: Sequence[RowsReceipt],
     failed: Sequence[Failed],
+    series: Sequence[dict[str, Any]],
     *,
     largest_only: bool,
 ) -> str:
@@ -152,6 +162,7 @@ def _generation(
     lines = [SCHEMA_VERSION, model.digest, f"largest only: {largest_only}", *(receipt.name for receipt in merged)]
     lines += [receipt.shard_sha256 for plan in plans for receipt in ledger.of(plan)]
     lines += [f"{each.uri} {each.reason} {each.message}" for each in failed]
+    lines += [json.dumps(row, sort_keys=True) for row in series]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 

@@ -76,7 +76,8 @@ def print_plan(report: PlanReport, stream: TextIO) -> None:
     for name in ("rows x columns", "bands", "type", "tiles", "windows", "read"):
         table.add_column(name, justify="right", no_wrap=True)
     for source in report.sources:
-        size = f"{source.height:,} x {source.width:,}"
+        planes = f"{source.depth:,} x " if source.depth > 1 else ""
+        size = f"{planes}{source.height:,} x {source.width:,}"
         figures = (f"{source.tiles:,}", f"{source.windows:,}", gigabytes(source.read_bytes))
         table.add_row(Text(source.uri), size, str(len(source.bands)), source.dtype, *figures)
     fit_width(console, table)

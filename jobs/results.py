@@ -29,14 +29,27 @@ from segworkers.store import LocalStore, Store, open_store
 if TYPE_CHECKING:
     import duckdb
 
-VIEWS = (*TABLES, "classes")
-"""What a query can name: the tables, and `classes`, one row for each image and class."""
+VIEWS = (*TABLES, "classes", "per_series", "per_study")
+"""What a query can name: the tables; `classes`, one row for each image and class; and of DICOM volumes `per_series` and
+`per_study`, with the number, total volume and longest axis of objects."""
 
 _WKB = {"geometry": "st_setcrs(st_geomfromwkb({0}::BLOB), 'OGC:CRS84')", "polygon_px": "st_geomfromwkb({0}::BLOB)"}
 """Columns that are WKB in the files and GEOMETRY in the views, whatever metadata the first file happens to carry."""
 
 _CLASSES = """CREATE VIEW classes AS SELECT source_id, source_uri, status, is_lower_bound,
     unnest(classes, recursive := true) FROM images"""
+
+_PER_SERIES = """CREATE VIEW per_series AS SELECT series_id, study_id, subject_id, modality, source_id, status,
+    is_lower_bound, object_count, CASE WHEN object_count = 0 THEN 0 ELSE volume_mm3 END AS volume_mm3, longest_axis_mm,
+    valid_volume_mm3
+    FROM images LEFT JOIN (SELECT source_id, sum(volume_mm3) AS volume_mm3, max(long_axis_mm) AS longest_axis_mm
+        FROM instances GROUP BY source_id) USING (source_id) WHERE series_id IS NOT NULL"""
+"""Unknown counts and volumes stay null; without objects the volume is 0."""
+
+_PER_STUDY = """CREATE VIEW per_study AS SELECT study_id, any_value(subject_id) AS subject_id, count(*) AS series_count,
+    bool_or(is_lower_bound) AS is_lower_bound, sum(object_count)::BIGINT AS object_count,
+    sum(volume_mm3) AS volume_mm3, max(longest_axis_mm) AS longest_axis_mm FROM per_series GROUP BY study_id"""
+"""Sums over the series of a study that are known; `is_lower_bound` where some are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +118,8 @@ class Results:
         try:
             for name in TABLES:
                 self._create_view(connection, name)
-            connection.execute(_CLASSES)
+            for view in (_CLASSES, _PER_SERIES, _PER_STUDY):
+                connection.execute(view)
         except duckdb.Error as error:
             connection.close()
             reason = " ".join(str(error).split())

@@ -25,9 +25,12 @@ from jobs.events import Events
 from jobs.ledger import Failed, Ledger, chunks, read_ledger, settle
 from jobs.merging import merge_sources
 from jobs.planning import DOUBLES_INPUTS, Planned, general_warnings, model_warnings, prepare
+from jobs.priors import with_priors
+from jobs.privacy import public_spec
 from jobs.publishing import Published, publish
 from jobs.seams import verdict_line
 from jobs.stitched import write_masks
+from jobs.volume_outputs import write_outputs
 from schemas.errors import SegworkersError, SpecError, TileError
 from segworkers.commits import commit_failure
 from segworkers.plans import Chunk, SourcePlan
@@ -75,7 +78,8 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
     planned = prepare(spec)
     _require_inputs(spec, planned)
     store = open_store(spec.output.path)
-    runfile.claim(store, spec, planned.manifest, resume=resume)
+    written = spec if planned.crosswalk is None else public_spec(spec, planned.crosswalk)
+    runfile.claim(store, written, planned.manifest, resume=resume)
     failed = [
         Failed(s.uri, s.reason, s.message, s.hint, "skipped" if s.reason in LEFT_OUT else "input")
         for s in planned.skipped
@@ -84,16 +88,21 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
     engine = bootstrap.engine(spec.engine, planned.model)
     try:
         plans = with_statistics(planned, spec, store, engine, failed, events)
+        plans = with_priors(plans, planned, spec, store, engine, _model_resources(spec, engine), failed, events)
         ledger = segment(plans, planned, spec, store, engine, events)
         light = _light_engine(plans, engine)
         events.stage("merge")
-        merged = merge_sources(plans, planned.manifest, ledger, store, light, spec)
+        merged = merge_sources(plans, planned.manifest, ledger, store, light, spec, planned.reader)
         events.stage("publish")
-        published = publish(plans, planned.manifest, ledger, merged, failed, store, light, spec)
+        published = publish(plans, planned.manifest, ledger, merged, failed, planned.series, store, light, spec)
         for warning in published.warnings:
             events.warning(warning)
         if spec.output.masks != "none":
             published = write_masks(published, plans, planned.manifest, store, light, spec)
+        if planned.crosswalk is not None:
+            published = write_outputs(
+                published, plans, planned.manifest, store, light, spec, planned.reader, planned.crosswalk, events
+            )
         store.replace("current.json", published.pointer())
     finally:
         engine.close()

@@ -25,7 +25,7 @@ def write_masks(
     engine: Engine,
     spec: JobSpec,
 ) -> Published:
-    """The generation with one cloud-optimised GeoTIFF for each source."""
+    """The generation with one cloud-optimised GeoTIFF for each image; volumes have SEG and NIfTI instead."""
     assert spec.output.masks != "none", "asked for masks"
     tasks = [
         MaskTask(
@@ -36,6 +36,7 @@ def write_masks(
             name=f"masks/{published.generation}/{plan.source.source_id}-{spec.output.masks}.tif",
         )
         for plan in plans
+        if plan.source.volume is None
     ]
     written: list[PublishedFile] = list(all_results(engine, bootstrap.MaskWorkers(store.url), tasks, spec))
     source_of = {task.name: task.source.source_id for task in tasks}

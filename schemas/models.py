@@ -16,6 +16,8 @@ Normalisation = Literal["none", "unit", "percentile", "zscore", "otsu"]
 each band to 0..1, clipped; `zscore`: mean 0, standard deviation 1 for each band; `otsu`: affine, each band's 1st
 percentile to 0 and its Otsu level to exactly 0.5, not clipped."""
 
+_AXES = ("LR", "PA", "SI")
+"""Letters of the patient's axes, in the order x, y, z of the world; the first of each is where it increases in LPS."""
 
 Blend = Literal["none", "gaussian"]
 """Dense models, where windows overlap. `none`: a pixel's class is what the window says whose cell it is in.
@@ -38,8 +40,18 @@ class ModelManifest:
     bands: tuple[str | int, ...] | None = None
     """Bands by name or 0-based index in the order the model wants; None: all bands but alpha."""
     normalise: Normalisation = "none"
+    context: Zyx = (0, 0, 0)
+    """Pixels (z, y, x) that the model is shown beyond its window on every side, for networks that answer for less than
+    they see (valid convolutions): it is given window + 2 · context and answers for the window."""
     resolution: float | None = None
     """Metres per pixel that the model was made for; None: the image's own grid."""
+    spacing: tuple[float, float, float] | None = None
+    """Volumes: millimetres between voxels (z, y, x) that the model was made for; None: the series' own grid."""
+    orientation: str | None = None
+    """Volumes: where x, y and z of a window must point in the patient, such as `LPS` or `RAS`, x first as DICOM writes
+    it; None: as the slices are stored. Windows are flipped to it, never turned."""
+    modalities: tuple[str, ...] = ()
+    """Volumes: the modalities that the model is for, such as CT; () for any."""
     connectivity: Literal[4, 8, 6, 18, 26] = 8
     """Dense models: which neighbours belong together (4 and 8 in the plane, 6, 18 and 26 in space)."""
     blend: Blend = "none"
@@ -70,6 +82,12 @@ class ModelManifest:
                 f"{self.name}: blend={self.blend} averages the class probabilities of dense models, "
                 f"this one's kind is {self.kind}; leave blend out"
             )
+        if any(c < 0 for c in self.context):
+            raise ValueError(f"{self.name}: context must be at least 0 in z, y and x, got {self.context}")
+        if self.spacing is not None and min(self.spacing) <= 0:
+            raise ValueError(f"{self.name}: spacing must be millimetres above 0 in z, y and x, got {self.spacing}")
+        if self.orientation is not None and [len(set(self.orientation) & set(pair)) for pair in _AXES] != [1, 1, 1]:
+            raise ValueError(f"{self.name}: orientation must be one of L R, one of P A and one of S I, such as LPS")
         if self.resolution is not None and self.resolution <= 0:
             raise ValueError(f"{self.name}: resolution must be metres per pixel above 0, got {self.resolution}")
 
@@ -77,4 +95,10 @@ class ModelManifest:
     def stride(self) -> Zyx:
         """Distance between window origins (z, y, x)."""
         z, y, x = (w - o for w, o in zip(self.window, self.overlap, strict=True))
+        return (z, y, x)
+
+    @property
+    def shown(self) -> Zyx:
+        """What the model is given (z, y, x): the window with its context."""
+        z, y, x = (w + 2 * c for w, c in zip(self.window, self.context, strict=True))
         return (z, y, x)

@@ -1,4 +1,4 @@
-"""Source: one raster file (or, later, one DICOM volume) as its header describes it."""
+"""Source: one raster file, or one DICOM volume, as its header describes it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import hashlib
 from dataclasses import dataclass
 
 from schemas.grids import PixelGrid
+from schemas.volumes import VolumeFacts
+
+
+DICOM_SCHEME = "dicom:"
+"""Begins the URI of a DICOM source: `dicom:` and the pseudonym of its series, which only the crosswalk can resolve."""
 
 
 def source_id_of(uri: str) -> str:
@@ -39,6 +44,10 @@ class Source:
     """Absolute paths of the files that a mosaic (VRT) is made of; their pixels are its pixels."""
     warnings: tuple[str, ...] = ()
     """What a careful person would want to know before a run, one line each."""
+    volume: VolumeFacts | None = None
+    """Where a DICOM volume lies in the patient, and its pseudonyms; None for rasters."""
+    pixel_um: tuple[float, float] | None = None
+    """Micrometres between the centres of neighbouring (rows, columns), where the file tells them but no map: slides."""
 
     @property
     def source_id(self) -> str:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Major: a column changed its meaning or went. Minor: a column came."""
 
-TABLES = ("instances", "images", "seams", "tiles", "failures")
+TABLES = ("instances", "images", "series", "seams", "tiles", "failures")
 """The published tables, in the order in which they are usually read."""
 
 
@@ -44,6 +44,83 @@ _PIXEL_BOX = [
     for side in ("min", "max")
     for axis in ("z", "y", "x")
 ]
+
+_PSEUDONYMS = [
+    _field("series_id", pa.string(), "pseudonym of the DICOM volume; null for rasters", nullable=True),
+    _field("study_id", pa.string(), "pseudonym of its study", nullable=True),
+]
+
+_MM_AXES = (("x", "left"), ("y", "back"), ("z", "head"))
+
+VOLUME_MEASURES = [
+    _field("voxel_count", pa.int64(), "voxels of the mask; null for images", "voxel", nullable=True),
+    _field(
+        "volume_mm3",
+        pa.float64(),
+        "voxels times |det| of the affine; where slices are unevenly spaced, area times half the way to either "
+        "neighbour, summed over slices",
+        "cubic millimetre",
+        nullable=True,
+    ),
+    *(
+        _field(
+            f"centroid_{axis}_mm",
+            pa.float64(),
+            f"centroid in the patient, LPS: {axis} grows to the {side}",
+            "millimetre",
+            nullable=True,
+        )
+        for axis, side in _MM_AXES
+    ),
+    _field(
+        "long_axis_mm",
+        pa.float64(),
+        "longest diameter within one slice, between voxel centres (RECIST 1.1 style, automatic); null below 2 voxels",
+        "millimetre",
+        nullable=True,
+    ),
+    _field(
+        "short_axis_mm",
+        pa.float64(),
+        "largest extent perpendicular to it, in the same slice",
+        "millimetre",
+        nullable=True,
+    ),
+    _field("long_axis_slice", pa.int32(), "z index of that slice", nullable=True),
+    _field("plane", pa.string(), "plane of the slices: `axial`, `coronal`, `sagittal` or `oblique`", nullable=True),
+    _field(
+        "max_diameter_mm", pa.float64(), "longest diameter in space, between voxel centres", "millimetre", nullable=True
+    ),
+    _field(
+        "surface_mm2", pa.float64(), "area of the mesh around the mask (IBSI C0JK)", "square millimetre", nullable=True
+    ),
+    _field("value_unit", pa.string(), "unit of the values, such as HU or BQML; null where unknown", nullable=True),
+    *(
+        _field(f"value_{name}", pa.float64(), f"{meaning} of the calibrated values in the mask", nullable=True)
+        for name, meaning in (
+            ("mean", "mean"),
+            ("sd", "population standard deviation"),
+            ("median", "median"),
+            ("p10", "10th percentile"),
+            ("p90", "90th percentile"),
+            ("min", "least"),
+            ("max", "greatest"),
+        )
+    ),
+    _field(
+        "suv_mean", pa.float64(), "mean SUVbw; null unless every attribute it needs is there", "g/ml", nullable=True
+    ),
+    _field("suv_max", pa.float64(), "greatest SUVbw", "g/ml", nullable=True),
+    _field("first_sop_id", pa.string(), "pseudonym of the image with the mask's first slice", nullable=True),
+    _field("last_sop_id", pa.string(), "pseudonym of the image with the mask's last slice", nullable=True),
+    _field(
+        "unknown_reason", pa.string(), "why measurements of the volume are null: codes, comma separated", nullable=True
+    ),
+]
+"""Columns of `instances` with measurements that only volumes have."""
+
+VOLUME_COLUMNS = tuple(field.name for field in (*_PSEUDONYMS, *VOLUME_MEASURES))
+"""Columns of `instances` that are null for rasters."""
 
 INSTANCES = _schema(
     "instances",
@@ -122,6 +199,8 @@ INSTANCES = _schema(
         ),
         _field("length_px", pa.float64(), "long side of the minimum-area rectangle", "pixel", nullable=True),
         _field("width_px", pa.float64(), "short side of the minimum-area rectangle", "pixel", nullable=True),
+        *_PSEUDONYMS,
+        *VOLUME_MEASURES,
     ],
 )
 
@@ -211,6 +290,12 @@ IMAGES = _schema(
             nullable=True,
         ),
         _field("crs", pa.string(), "coordinate reference system as WKT", nullable=True),
+        *_PSEUDONYMS,
+        _field("subject_id", pa.string(), "pseudonym of the patient", nullable=True),
+        _field("modality", pa.string(), "CT, MR, PT …; null for rasters", nullable=True),
+        _field(
+            "valid_volume_mm3", pa.float64(), "volume of the done and empty voxels", "cubic millimetre", nullable=True
+        ),
         _field("model", pa.string(), "model name"),
         _field("model_kind", pa.string(), "`dense` (a class for each pixel) or `instance` (masks)"),
         _field("model_digest", pa.string(), "hash of the model's code, weights and options"),
@@ -247,6 +332,47 @@ SEAMS = _schema(
             "that density divided by that of the near and far zones together",
             nullable=True,
         ),
+    ],
+)
+
+SERIES = _schema(
+    "series",
+    [
+        *_PSEUDONYMS,
+        _field("subject_id", pa.string(), "pseudonym of the patient", nullable=True),
+        _field("frame_of_reference_id", pa.string(), "pseudonym; only equal ones share coordinates", nullable=True),
+        _field("source_id", pa.string(), "identity of the source; null where it was left out", nullable=True),
+        _field("status", pa.string(), "`accepted`, `repaired` (see decisions) or `rejected`"),
+        _field("reason", pa.string(), "reason code where it was rejected", nullable=True),
+        _field("message", pa.string(), "what was expected and what was found", nullable=True),
+        _field("decisions", pa.list_(pa.string()), "codes of what was noticed and repaired; see docs/dicom.md"),
+        _field("modality", pa.string(), "CT, MR, PT …", nullable=True),
+        _field("value_unit", pa.string(), "unit of the calibrated values", nullable=True),
+        _field(
+            "stack_kind", pa.string(), "`regular`, `sheared` (gantry tilt) or `variable` (steps differ)", nullable=True
+        ),
+        _field("plane", pa.string(), "`axial`, `coronal`, `sagittal` or `oblique`", nullable=True),
+        _field("files", pa.int64(), "files that belong to it"),
+        _field("slices", pa.int64(), "slices of the volume", nullable=True),
+        _field("rows", pa.int64(), "voxels down a slice", nullable=True),
+        _field("columns", pa.int64(), "voxels along a row", nullable=True),
+        _field("missing_slices", pa.int64(), "slices that are not there between others", nullable=True),
+        _field(
+            "duplicate_slices", pa.int64(), "slices with the same content and place that were dropped", nullable=True
+        ),
+        *(
+            _field(f"spacing_{axis}_mm", pa.float64(), f"voxel spacing along {axis}", "millimetre", nullable=True)
+            for axis in ("z", "y", "x")
+        ),
+        _field("affine", pa.list_(pa.float64()), "16 numbers, row by row: voxel (x, y, z, 1) to LPS mm", nullable=True),
+        _field("transfer_syntaxes", pa.list_(pa.string()), "transfer syntax UIDs of the files"),
+        _field("is_lossy", pa.bool_(), "whether the pixels were compressed with loss", nullable=True),
+        _field("manufacturer", pa.string(), "technical attribute", nullable=True),
+        _field("model_name", pa.string(), "technical attribute", nullable=True),
+        _field("kvp", pa.float64(), "tube voltage", "kilovolt", nullable=True),
+        _field("slice_thickness_mm", pa.float64(), "nominal; not the spacing", "millimetre", nullable=True),
+        _field("kernel", pa.string(), "convolution kernel", nullable=True),
+        _field("contrast", pa.bool_(), "whether a contrast agent was given", nullable=True),
     ],
 )
 
@@ -292,6 +418,7 @@ FAILURES = _schema(
 SCHEMAS: dict[str, pa.Schema] = {
     "instances": INSTANCES,
     "images": IMAGES,
+    "series": SERIES,
     "seams": SEAMS,
     "tiles": TILES,
     "failures": FAILURES,

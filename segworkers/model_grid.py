@@ -1,8 +1,9 @@
-"""The model's grid: the source's own, or a reduced one where the model was made for coarser pixels.
+"""The model's grid: the source's own, or one over the same extent where the model was made for other pixels.
 
 Windows, masks and the merge live on the model's grid. Measurements are made on the source's own (native) grid: native
 pixel X belongs to the model pixel that its centre falls in, floor((X + 0.5) / scale). Every native pixel belongs to
-exactly one model pixel, so cells partition the native grid too.
+exactly one model pixel, so cells partition the native grid too. Images are reduced only; along an axis of a volume,
+most often across its slices, the model's grid may be finer: then some of its pixels have no native one.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from segworkers.runs import RunTable
 
 @dataclass(frozen=True, slots=True)
 class ModelGrid:
-    """Extent of the model's grid over a native extent; both (z, y, x). Never finer than the native grid."""
+    """Extent of the model's grid over a native extent; both (z, y, x)."""
 
     native: Zyx
     shape: Zyx
 
     def __post_init__(self) -> None:
-        if any(m < 1 or m > n for m, n in zip(self.shape, self.native, strict=True)):
-            raise ValueError(f"the model's grid {self.shape} must lie between 1 and the native {self.native}")
+        if min(*self.shape, *self.native) < 1:
+            raise ValueError(f"a grid needs at least one pixel in each axis, got {self.shape} over {self.native}")
 
     @property
     def is_native(self) -> bool:
@@ -39,7 +40,7 @@ class ModelGrid:
         return np.clip(-((model - 2 * edges * native) // (2 * model)), 0, native)
 
     def native_box(self, box: Box) -> Box:
-        """The native pixels of a box of model pixels."""
+        """The native pixels of a box of model pixels. Raises ValueError where a finer grid's box has none."""
         start, stop = (
             [int(self.native_edges(axis, np.array([side[axis]]))[0]) for axis in range(3)]
             for side in (box.start, box.stop)
@@ -62,4 +63,5 @@ class ModelGrid:
         wide[:, 1] = x0[row] + step % width
         wide[:, 2] = self.native_edges(1, runs[:, 2])[row]
         wide[:, 3] = self.native_edges(1, runs[:, 3])[row]
-        return RunTable(wide, masks.owner[row]).canonical()
+        some = wide[:, 2] < wide[:, 3]
+        return RunTable(wide[some], masks.owner[row[some]]).canonical()

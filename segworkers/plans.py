@@ -11,6 +11,7 @@ from schemas.boxes import Zyx
 from schemas.models import ModelManifest
 from schemas.sources import Source
 from segworkers.model_grid import ModelGrid
+from segworkers.orientation import NO_FLIPS, Flips
 from segworkers.seams import SeamFrame
 from segworkers.statistics import Statistics
 from segworkers.tiling import TilePlan
@@ -30,6 +31,10 @@ class SourcePlan:
     """0-based bands in the order the model wants them."""
     statistics: Statistics | None = None
     """Per-image statistics for the model's normalisation; None where it needs none."""
+    flips: Flips = NO_FLIPS
+    """Axes that are flipped on the way to the model, so that it sees the patient the way it was trained."""
+    prior: str | None = None
+    """Where the first stage's mask of this volume is kept, for a model of two stages; made of all it depends on."""
     attempt: int = 0
     """How often tiles of this plan failed before: a tile that is tried again gets a shard of its own."""
 
@@ -55,6 +60,9 @@ class SourcePlan:
             "batch": model.batch,
             "connectivity": model.connectivity,
             "blend": model.blend,
+            "context": model.context,
+            "flips": self.flips,
+            "prior": self.prior,
             "attempt": self.attempt,
         }
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -20,6 +20,8 @@ def open_remote(store: Any, name: str) -> BinaryIO:
 class _RemoteFile(io.RawIOBase):
     """Every read is a request."""
 
+    name = ""  # libraries ask files for it; the object's own may say whose it is
+
     def __init__(self, store: Any, name: str) -> None:
         import obstore
 

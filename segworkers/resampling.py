@@ -1,4 +1,4 @@
-"""Pixels on a coarser or finer grid over the same extent: each new pixel is the area-weighted mean of the old ones.
+"""Pixels on another grid over the same extent, each axis by itself: coarser by means over areas, finer by linear steps.
 
 Model pixel i of M over N native pixels covers [i·N/M, (i+1)·N/M). Measured in units of 1/M native pixels all borders
 are integers, so weights are integers that depend on nothing but the pixel's absolute index, and sums run in a fixed
@@ -40,21 +40,43 @@ def model_shape(
     return (y, x), (native_shape_yx[0] / y, native_shape_yx[1] / x)
 
 
-def native_box_for(box: Box, native: Zyx, model: Zyx) -> Box:
-    """The native pixels that the model pixels of `box` cover, those covered in part too. Extents are (z, y, x)."""
-    return Box(
-        zyx([a * n // m for a, n, m in zip(box.start, native, model, strict=True)]),
-        zyx([-(-b * n // m) for b, n, m in zip(box.stop, native, model, strict=True)]),
+def volume_shape(native: Zyx, native_mm: tuple[float, float, float], model_mm: tuple[float, float, float]) -> Zyx:
+    """Shape (z, y, x) of the grid on which voxels measure about `model_mm` over the native extent; may be finer.
+
+    An axis within 2 % keeps its extent.
+    """
+    sides = zip(native, native_mm, model_mm, strict=True)
+    return zyx(
+        [n if abs(wanted / mm - 1) <= SAME_RESOLUTION else max(1, round(n * mm / wanted)) for n, mm, wanted in sides]
     )
+
+
+def native_box_for(box: Box, native: Zyx, model: Zyx) -> Box:
+    """The native pixels that go into the model pixels of `box`. Extents are (z, y, x)."""
+    sides = [_needed(*each) for each in zip(native, model, box.start, box.stop, strict=True)]
+    return Box(zyx([a for a, _ in sides]), zyx([b for _, b in sides]))
+
+
+def _needed(native: int, model: int, start: int, stop: int) -> tuple[int, int]:
+    """Along one axis: those covered, in part too; on a finer grid those on both sides."""
+    if model <= native:
+        return start * native // model, -(-stop * native // model)
+    first, last = ((2 * i + 1) * native - model for i in (start, stop - 1))
+    return max(first // (2 * model), 0), min(last // (2 * model) + 2, native)
 
 
 def area_weights(native: int, model: int, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Native pixels under each of the model pixels start..stop along one axis, and their weights.
 
     Returns first (n,): the absolute index of the first native pixel, and weights (n, k): of the k native pixels from
-    there on, in units of 1 / (model / g) native pixels, g = gcd(native, model); each row sums to native / g.
-    Trailing weights may be 0, at indices that may lie beyond the extent.
+    there on; each row has the same sum. Units: of 1 / (model / g) native pixels, g = gcd(native, model), so that rows
+    sum to native / g; on a finer grid of 1 / (2 · model), k = 2, linear between the centres of native pixels and
+    constant beyond the outermost ones. Trailing weights may be 0, at indices that may lie beyond the extent.
     """
+    if model > native:
+        place = (2 * np.arange(start, stop, dtype=np.int64) + 1) * native - model  # in units of 1 / (2 · model)
+        place = np.clip(place, 0, (native - 1) * 2 * model)
+        return place // (2 * model), np.stack([2 * model - place % (2 * model), place % (2 * model)], axis=1)
     divisor = int(np.gcd(native, model))
     n, m = native // divisor, model // divisor
     left = np.arange(start, stop, dtype=np.int64) * n  # in units of 1/m native pixels
@@ -68,9 +90,9 @@ def area_weights(native: int, model: int, start: int, stop: int) -> tuple[NDArra
 def reduce_block(block: PixelBlock, box: Box, native: Zyx, model: Zyx) -> PixelBlock:
     """The model pixels of `box`, from a read that covers `native_box_for(box, native, model)`.
 
-    native, model: extents of the two grids, (z, y, x). A pixel is the mean over the valid part of its area, and is
-    valid where that is at least half of it; without any valid part it is 0. Integers are rounded half to even; the
-    dtype stays. Raises ValueError where the read does not cover the box.
+    native, model: extents of the two grids, (z, y, x). A pixel is the mean over the valid part of what goes into it,
+    and is valid where that is at least half of it; without any valid part it is 0. Integers are rounded half to even;
+    the dtype stays. Raises ValueError where the read does not cover the box.
     """
     if native == model and block.box == box:
         return block

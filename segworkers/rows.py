@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from schemas.boxes import Box
 from schemas.models import ModelManifest
 from schemas.rle import coco_rle_strings
-from schemas.tables import INSTANCES
+from schemas.tables import INSTANCES, VOLUME_COLUMNS
 from segworkers.cells import ground_areas
 from segworkers.finishing import RowsPart, gather
 from segworkers.hilbert import hilbert_distances
@@ -35,19 +35,27 @@ from segworkers.measures import GroundMeasurements, Measurements, measure
 from segworkers.objects import Objects, join_objects
 from segworkers.plans import SourcePlan
 from segworkers.polygons import polygons
+from segworkers.readers.base import Reader
 from segworkers.runs import Runs, RunTable, cells_touched
 from segworkers.store import Store
+from segworkers.volume_rows import measure_volume
 
 ROW_SCHEMA = pa.schema(
     [field_ for field_ in INSTANCES if field_.name != "mask_value"] + [pa.field("order", pa.int64(), nullable=False)]
 )
 """The columns of a rows file."""
 
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 """Raised whenever the same objects would give other rows."""
 
 BorderRule = Literal["keep", "drop", "unbiased"]
 """Of objects at the edge of the source `drop` drops all, `unbiased` those in the first row, column or plane."""
+
+_SHAPE_COLUMNS = (
+    *("geometry", "bbox", "polygon_px"),
+    *("centroid_lon", "centroid_lat", "area_m2", "length_m", "width_m", "angle_deg"),
+)
+"""What lies flat on the ground: volumes have none of it."""
 
 MAX_BATCH = 20_000
 """Objects that are measured at once."""
@@ -87,8 +95,10 @@ class RowsReceipt:
 class RowsWorker:
     """Measures objects and commits rows files."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reader: Reader) -> None:
+        """reader: for the values inside objects of volumes, which are read slice by slice."""
         self._store = store
+        self._reader = reader
 
     def __call__(self, task: RowsTask) -> RowsReceipt:
         """Write the task's rows file and its count, unless they are there."""
@@ -103,7 +113,7 @@ class RowsWorker:
                     source = part.plan.source.source_id
                     receipt.rows.setdefault(source, 0)
                     for objects in _batches(gather(self._store, part, task.model)):
-                        table = rows_of(objects, part.plan, task.model, part.failed, task.filters)
+                        table = rows_of(objects, part.plan, task.model, part.failed, task.filters, self._reader)
                         writer.write_table(table)
                         receipt.rows[source] += table.num_rows
             self._store.put_file(task.name, path)
@@ -112,9 +122,17 @@ class RowsWorker:
 
 
 def rows_of(
-    objects: Objects, plan: SourcePlan, model: ModelManifest, failed: Sequence[Box], filters: Filters
+    objects: Objects,
+    plan: SourcePlan,
+    model: ModelManifest,
+    failed: Sequence[Box],
+    filters: Filters,
+    reader: Reader | None = None,
 ) -> pa.Table:
-    """The rows of some objects of one source; see `schemas.tables.INSTANCES` for the columns."""
+    """The rows of some objects of one source; see `schemas.tables.INSTANCES` for the columns.
+
+    reader: needed for volumes, whose values are measured.
+    """
     objects = _filled(objects, plan, model, filters)
     native = plan.grid.to_native(objects.masks)
     keep = _kept(objects, native.pixel_counts(len(objects)), filters)
@@ -127,12 +145,25 @@ def rows_of(
     offsets = masks.offsets(len(objects))
     ground = ground_areas(plan.source.grid)
     measured = measure(masks.runs, offsets, plan.source.grid.shape, ground)
-    shapes = polygons(masks.runs, offsets)
     columns = _columns(objects, masks, offsets, measured, plan, model)
     columns |= {"n_parts": n_parts, "is_complete": ~_touching(masks, len(objects), failed)}
-    columns |= _shape_columns(shapes, ground.frame if ground else None, measured.ground, len(objects))
+    if plan.source.volume is None:
+        shapes = polygons(masks.runs, offsets)
+        columns |= _shape_columns(shapes, ground.frame if ground else None, measured.ground, len(objects))
+        columns |= dict.fromkeys(VOLUME_COLUMNS, [None] * len(objects))
+    else:
+        assert reader is not None, "volumes are read where they are measured"
+        columns |= dict.fromkeys(_SHAPE_COLUMNS, [None] * len(objects))
+        columns |= measure_volume(masks.runs, offsets, plan.source, reader)
+        columns["is_complete"] &= ~_across_gaps(measured.bbox, plan.source.volume.geometry.gaps)
     table = pa.table({field_.name: _as_array(columns[field_.name], field_) for field_ in ROW_SCHEMA}, schema=ROW_SCHEMA)
     return table.filter(pa.array(_inside(measured, plan, filters.border)))
+
+
+def _across_gaps(bbox: NDArray[np.int64], gaps: Sequence[int]) -> NDArray[np.bool_]:
+    """(n,) whether slices are missing within the object: what it is there is not known."""
+    between = np.asarray(gaps, np.int64)
+    return np.any((bbox[:, :1] <= between) & (between + 1 < bbox[:, 3:4]), axis=1)
 
 
 def _filled(objects: Objects, plan: SourcePlan, model: ModelManifest, filters: Filters) -> Objects:

@@ -29,7 +29,7 @@ class WorkTile:
     windows are blended, whole batches around them."""
     shown_stop: Zyx
     read: Box
-    """What must be read: the windows shown, clipped to the image and rounded out to storage blocks."""
+    """What must be read: the windows shown and their context, clipped to the image, rounded out to storage blocks."""
 
     def owns(self, index: Zyx) -> bool:
         """Whether the window belongs to the tile."""
@@ -52,6 +52,8 @@ class TilePlan:
     """Storage block of the file, on the lattice's grid."""
     margin: Zyx = (0, 0, 0)
     """Windows that a tile shows to the model beyond its own, on either side of each axis (`margin_of`)."""
+    context: Zyx = (0, 0, 0)
+    """Pixels that the model is shown beyond each window, on either side of each axis."""
 
     def __post_init__(self) -> None:
         if any(g < 1 for g in self.group) or any(b < 1 for b in self.block) or any(m < 0 for m in self.margin):
@@ -81,7 +83,7 @@ class TilePlan:
         shown_stop = zyx([min(b + m, n) for b, m, n in zip(stop, self.margin, lattice.shape, strict=True)])
         core = lattice.cell_box(start) | lattice.cell_box(_last(stop))
         shown = lattice.window_box(shown_start) | lattice.window_box(_last(shown_stop))
-        read = shown.round_out(self.block) & Box.of_shape(lattice.extent)
+        read = shown.grow(self.context).round_out(self.block) & Box.of_shape(lattice.extent)
         assert read is not None, "every window starts on the image"
         return WorkTile(index, start, stop, core, shown_start, shown_stop, read)
 
@@ -102,12 +104,19 @@ def margin_of(manifest: ModelManifest) -> Zyx:
 
 
 def group_for(
-    lattice: Lattice, batch: Zyx, target_pixels: int, margin: Zyx = (0, 0, 0), shown_pixels: int | None = None
+    lattice: Lattice,
+    batch: Zyx,
+    target_pixels: int,
+    margin: Zyx = (0, 0, 0),
+    shown_pixels: int | None = None,
+    *,
+    slabs: bool = False,
 ) -> Zyx:
     """Windows of a tile in each axis, so that its core has about `target_pixels` and the shape of a cube (or square).
 
     Always whole batches: axes grow by one batch at a time, the shortest first, while the core stays within the target
     and the windows that the tile shows to the model, `margin` more on either side, within `shown_pixels`.
+    slabs: rows and columns grow before slices, so that a slice, which is decoded as a whole, belongs to one tile.
     """
     group = list(batch)
     limit = lattice.shape
@@ -120,7 +129,7 @@ def group_for(
 
     while True:
         grown = [(group[axis] * lattice.stride[axis], axis) for axis in range(3) if group[axis] < limit[axis]]
-        for _, axis in sorted(grown):
+        for _, axis in sorted(grown, key=lambda each: (slabs and each[1] == 0, *each)):
             candidate = [g + (batch[a] if a == axis else 0) for a, g in enumerate(group)]
             if fits(candidate):
                 group = candidate

@@ -46,32 +46,41 @@ def batches(tile: WorkTile, lattice: Lattice, batch: Zyx) -> Iterator[Batch]:
 
 
 def cut_windows(
-    pixels: NDArray[Any], valid: NDArray[np.bool_], origin: Zyx, lattice: Lattice, batch: Batch
+    pixels: NDArray[Any],
+    valid: NDArray[np.bool_],
+    origin: Zyx,
+    lattice: Lattice,
+    batch: Batch,
+    context: Zyx = (0, 0, 0),
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The windows of a batch and where their pixels are real.
+    """The windows of a batch with `context` pixels more on every side, and where their pixels are real.
 
     pixels: (channels, z, y, x) with voxel (0, 0, 0) at `origin`, covering the windows' part of the image; valid:
     (z, y, x). Returns (size, channels, z, y, x) and (size, z, y, x). Pixels past the image's edge mirror the window's
     own pixels; invalid ones and empty slots are 0.
     """
-    windows = np.zeros((batch.size, pixels.shape[0], *lattice.window), pixels.dtype)
-    real = np.zeros((batch.size, *lattice.window), bool)
+    shape = zyx([w + 2 * c for w, c in zip(lattice.window, context, strict=True)])
+    windows = np.zeros((batch.size, pixels.shape[0], *shape), pixels.dtype)
+    real = np.zeros((batch.size, *shape), bool)
     for index, slot in zip(batch.indices, batch.slots, strict=True):
-        box = lattice.real_box(index)
+        whole = lattice.window_box(index).grow(context)
+        box = whole & Box.of_shape(lattice.extent)
+        assert box is not None, "every window starts on the image"
         inside = box.within(origin)
         seen = valid[inside]
         values = np.where(seen, pixels[(slice(None), *inside)], np.zeros((), pixels.dtype))
-        if box.shape != lattice.window:
-            values = values[:, *np.ix_(*map(_mirror, box.shape, lattice.window))]
+        if box.shape != shape:
+            before = (b - w for b, w in zip(box.start, whole.start, strict=True))
+            values = values[:, *np.ix_(*map(_mirror, box.shape, shape, before))]
         windows[slot] = values
-        real[slot][box.within(box.start)] = seen
+        real[slot][box.within(whole.start)] = seen
     return windows, real
 
 
-def _mirror(real: int, size: int) -> NDArray[np.int64]:
-    """(size,) which of the `real` pixels stands at each place: 0 1 2 3 2 1 0 1 …"""
+def _mirror(real: int, size: int, before: int) -> NDArray[np.int64]:
+    """(size,) which of the `real` pixels stands at each place, `before` places ahead of the first: 2 1 0 1 2 3 2 1 …"""
     period = max(2 * real - 2, 1)
-    place = np.arange(size) % period
+    place = (np.arange(size) - before) % period
     return np.minimum(place, period - place) if real > 1 else np.zeros(size, np.int64)
 
 

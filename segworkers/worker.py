@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.boxes import Zyx
+from schemas.boxes import Box, Zyx
 from schemas.errors import InputError, StoreError, TileError, one_line
 from schemas.models import ModelManifest
 from segworkers.blending import Blender
@@ -30,10 +30,14 @@ from segworkers.cells import count_cells
 from segworkers.commits import commit_failure, commit_receipts, commit_shard, open_sections, reason_of
 from segworkers.encoding import EncodedTile, encode_dense, encode_instances
 from segworkers.model_pixels import read_on_model_grid
+from segworkers.orientation import Flips, flipped
 from segworkers.plans import Chunk, SourcePlan
+from segworkers.priors import from_bytes, with_codes
 from segworkers.readers.base import PixelBlock, Reader
 from segworkers.receipts import Receipt, TileStatus
 from segworkers.segmenters.base import DenseAnswer, DenseProbabilities, Segmenter, WindowMasks
+from segworkers.segmenters.turned import flipped_back
+from segworkers.segmenters.two_stage import OUTSIDE, OrganMap
 from segworkers.shards import Sections, Shard, object_sections, pack
 from segworkers.statistics import normalise
 from segworkers.store import Store
@@ -70,6 +74,7 @@ class TileWorker:
         self._segmenter = segmenter
         self._store = store
         self._manifest = manifest
+        self._organ: tuple[str, OrganMap | None] = ("", None)
         self._lock = threading.Lock()
         self._encoding = threading.Lock()
 
@@ -116,8 +121,19 @@ class TileWorker:
         except Exception as error:  # noqa: BLE001 - each window is tried alone below
             _log.debug("%s, tile %s: %s", plan.source.uri, tile.name, error)
             self._read_by_window(work)
+        if plan.prior is not None:
+            work.block = self._with_prior(work.block, plan.prior, tile, plan.tiles.lattice.extent)
         work.read_s = time.perf_counter() - began
         return work
+
+    def _with_prior(self, block: PixelBlock | None, name: str, tile: WorkTile, extent: Zyx) -> PixelBlock:
+        """The block with what the first stage found as its last channel."""
+        assert block is not None, "the prior goes beside pixels"
+        known, organ = self._organ
+        if known != name or organ is None:
+            organ = from_bytes(self._store.read(name))
+            self._organ = (name, organ)
+        return replace(block, pixels=with_codes(block.pixels, organ, tile.read, extent))
 
     def _read_by_window(self, work: _Work) -> None:
         """After a failed read: window by window, so that one bad block costs only the windows that need it."""
@@ -125,7 +141,8 @@ class TileWorker:
         pixels: NDArray[Any] | None = None
         valid = np.zeros(tile.read.shape, bool)
         for index in lattice.indices(tile.shown_start, tile.shown_stop):
-            box = lattice.real_box(index)
+            box = lattice.window_box(index).grow(plan.tiles.context) & Box.of_shape(lattice.extent)
+            assert box is not None, "every window starts on the image"
             try:
                 part = read_on_model_grid(self._reader, plan.source, plan.grid, box, plan.bands)
             except InputError as error:
@@ -158,10 +175,10 @@ class TileWorker:
         if not usable.indices:
             return
         windows, real = self._windows(work, usable)
-        if not real.any():
+        if not real.any() or _all_outside(windows, work.plan):
             return
         try:
-            self._keep(work, usable, self._ask(windows, real))
+            self._keep(work, usable, self._ask(windows, real, work.plan.flips))
         except Exception as error:  # noqa: BLE001 - a model may raise anything; each window is tried alone below
             _log.debug("%s, tile %s: %s", work.plan.source.uri, work.tile.name, error)
             self._predict_by_window(work, usable, error)
@@ -175,7 +192,7 @@ class TileWorker:
             if not real.any():
                 continue
             try:
-                self._keep(work, single, self._ask(windows, real))
+                self._keep(work, single, self._ask(windows, real, work.plan.flips))
             except Exception as error:  # noqa: BLE001 - recorded as the window's failure
                 work.failed[index] = _as_tile_error(error, self._manifest, index)
         if not any(index in work.failed for index in batch.indices):
@@ -184,14 +201,16 @@ class TileWorker:
     def _windows(self, work: _Work, batch: Batch) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         block, plan, manifest = work.block, work.plan, self._manifest
         assert block is not None, "read comes before predict"
-        windows, real = cut_windows(block.pixels, block.valid, block.box.start, plan.tiles.lattice, batch)
+        tiles = plan.tiles
+        windows, real = cut_windows(block.pixels, block.valid, block.box.start, tiles.lattice, batch, tiles.context)
         if manifest.normalise != "none":
             windows = normalise(windows, manifest.normalise, plan.statistics, plan.source.dtype)
         return windows, real
 
-    def _ask(self, windows: NDArray[Any], real: NDArray[np.bool_]) -> DenseAnswer | Sequence[WindowMasks]:
+    def _ask(self, windows: NDArray[Any], real: NDArray[np.bool_], flips: Flips) -> DenseAnswer | Sequence[WindowMasks]:
         with self._lock:
-            return self._segmenter.predict(windows, real)
+            answer = self._segmenter.predict(flipped(windows, flips), flipped(real, flips))
+        return flipped_back(answer, flips, self._manifest.window)
 
     def _keep(self, work: _Work, batch: Batch, answer: DenseAnswer | Sequence[WindowMasks]) -> None:
         windows = list(zip(batch.indices, batch.slots, strict=True))
@@ -266,6 +285,11 @@ def _probabilities(answer: DenseAnswer, manifest: ModelManifest) -> NDArray[np.f
         f"{manifest.name}: expected class probabilities, because blend is {manifest.blend}, found class maps.",
         "Set model.blend=none, or have the model give probabilities.",
     )
+
+
+def _all_outside(windows: NDArray[Any], plan: SourcePlan) -> bool:
+    """Whether the first stage left nothing to look at: such windows hold no object, and the model need not be asked."""
+    return plan.prior is not None and not (windows[:, -1] != OUTSIDE).any()
 
 
 def _without(batch: Batch, failed: Mapping[Zyx, InputError]) -> Batch:

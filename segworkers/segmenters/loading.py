@@ -9,14 +9,21 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.maskrcnn_options import Version, maskrcnn_settings
+from segworkers.segmenters.options import Options
 from segworkers.segmenters.plugin_code import PREFIX, PluginCode, read_plugin
+from segworkers.segmenters.published import ensure_weights, read_tensors, weights_path
 from segworkers.segmenters.python_model import load_plugin, plugin_manifest
+from segworkers.segmenters.registry import CARDS, FIRST_STAGES, card_of
 from segworkers.segmenters.threshold import ThresholdSegmenter
+from segworkers.segmenters.two_stage import Prior
 
 MODELS = {
     "threshold": "pixels above a level, by default the image's Otsu level; no weights",
@@ -24,6 +31,7 @@ MODELS = {
     "maskrcnn_v2:FILE": "the same, v2",
     "maskrcnn_resnet50_fpn:COCO_V1": "torchvision's own weights by name, 80 COCO classes; downloaded once",
     "maskrcnn_resnet50_fpn_v2:COCO_V1": "the same, v2",
+    **{name: f"{card.summary}; downloaded once" for name, card in CARDS.items()},
     "python:FILE.py:CLASS": "your own class from one Python file",
     "python:PACKAGE.MODULE:CLASS": "your own class from an installed package",
 }
@@ -51,6 +59,10 @@ class ModelSpec:
     weights_digest: str = ""
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     """Other files that the model depends on, and their digests: those that options or the user's class name."""
+    prior: Prior | None = None
+    """What must be found in a volume before this model is asked; its manifest is that of `first`."""
+    first: ModelSpec | None = None
+    """The model that finds it: to be loaded by itself, once for each volume."""
 
 
 def resolve_model(
@@ -73,9 +85,17 @@ def resolve_model(
         problems += error.problems
     if resolved is None or problems:
         raise SpecError(problems)
-    digest = _digest(resolved)
-    manifest = replace(resolved.manifest, digest=digest)
-    return manifest, replace(resolved, manifest=manifest, device=device, threads=threads)
+    done = _identified(resolved, device, threads)
+    return done.manifest, done
+
+
+def _identified(spec: ModelSpec, device: str, threads: int) -> ModelSpec:
+    """The spec with its digest, and with its first stage's where it has one."""
+    if spec.first is not None and spec.prior is not None:
+        first = _identified(spec.first, device, threads)
+        spec = replace(spec, first=first, prior=replace(spec.prior, manifest=first.manifest))
+    manifest = replace(spec.manifest, digest=_digest(spec))
+    return replace(spec, manifest=manifest, device=device, threads=threads)
 
 
 def require_blendable(reference: str, manifest: ModelManifest) -> None:
@@ -105,6 +125,8 @@ def load_model(spec: ModelSpec, manifest: ModelManifest | None = None) -> Segmen
     from segworkers.segmenters.torch_weights import named_file
 
     fix_threads(spec.threads)
+    if spec.reference in CARDS | FIRST_STAGES:
+        return _load_published(spec, used, pick_device(spec.device))
     kind, _, name = spec.reference.partition(":")
     if spec.weights is None:
         version = _NAMES[kind]
@@ -121,6 +143,8 @@ def _resolver(reference: str) -> Callable[[str, Mapping[str, object], bool], Mod
         return _resolve_threshold
     if reference.startswith(PREFIX):
         return _resolve_plugin
+    if reference in CARDS:
+        return _resolve_published
     if colon and rest and kind in _FILES:
         return _resolve_file
     if colon and rest and kind in _NAMES:
@@ -178,6 +202,39 @@ def _resolve_name(reference: str, options: Mapping[str, object], fetch: bool) ->
     return replace(_spec(reference, options, manifest), weights_digest=weights_hash)
 
 
+def _resolve_published(reference: str, options: Mapping[str, object], fetch: bool) -> ModelSpec:
+    Options(reference, options).finish()
+    card = card_of(reference)
+    path = ensure_weights(card.weights, _converter(reference)) if fetch else weights_path(card.weights)
+    spec = replace(_spec(reference, options, card.manifest), weights=str(path), weights_digest=card.weights.digest)
+    if card.prior is None:
+        return spec
+    return replace(spec, prior=card.prior, first=_resolve_published(card.prior.reference, {}, fetch))
+
+
+def _converter(reference: str) -> Callable[[Path], Mapping[str, NDArray[Any]]]:
+    """What reads the package's own file."""
+    if reference == "mr-metastases":
+        from segworkers.segmenters.torch_deepmeta import read_checkpoint
+
+        return read_checkpoint
+    from segworkers.segmenters.convert_liver import read_keras
+
+    return read_keras
+
+
+def _load_published(spec: ModelSpec, manifest: ModelManifest, device: str) -> Segmenter:
+    assert spec.weights is not None, "published weights have a path"
+    state = read_tensors(Path(spec.weights), spec.weights_digest)
+    if spec.reference == "mr-metastases":
+        from segworkers.segmenters.torch_deepmeta import load_deepmeta
+
+        return load_deepmeta(state, manifest, device)
+    from segworkers.segmenters.torch_liver import load_lesions, load_liver
+
+    return (load_liver if spec.reference == "liver" else load_lesions)(state, manifest, device)
+
+
 def _spec(reference: str, options: Mapping[str, object], manifest: ModelManifest) -> ModelSpec:
     return ModelSpec(reference=reference, options=dict(options), device="cpu", threads=1, manifest=manifest)
 
@@ -187,12 +244,14 @@ def _digest(spec: ModelSpec) -> str:
     options = {
         name: spec.files.get(value, value) if isinstance(value, str) else value for name, value in spec.options.items()
     }
-    identity = {
+    identity: dict[str, object] = {
         "model": spec.manifest.name if spec.code is None else [spec.code.class_name, spec.code.digest],
         "weights": spec.weights_digest,
         "files": sorted(spec.files.values()),
         "options": options,
     }
+    if spec.first is not None:
+        identity["first"] = spec.first.manifest.digest
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 from schemas.boxes import Box, zyx
 from segworkers.readers.base import PixelBlock
-from segworkers.resampling import area_weights, model_shape, native_box_for, reduce_block
+from segworkers.resampling import area_weights, model_shape, native_box_for, reduce_block, volume_shape
 
 EXTENTS = st.tuples(st.integers(1, 3), st.integers(1, 23), st.integers(1, 23))
 DTYPES = st.sampled_from(["uint8", "int16", "float32"])
@@ -55,7 +55,8 @@ def test_two_reads_agree_bit_for_bit_where_they_overlap(
 
 
 @given(native=st.integers(1, 40), model=st.integers(1, 40))
-def test_weights_are_the_exact_overlaps(native: int, model: int) -> None:
+def test_weights_of_a_coarser_grid_are_the_exact_overlaps(native: int, model: int) -> None:
+    assume(model <= native)
     first, weights = area_weights(native, model, 0, model)
     unit = Fraction(native, model) / int(weights[0].sum())
     shared = np.zeros((model, native), object)
@@ -67,6 +68,16 @@ def test_weights_are_the_exact_overlaps(native: int, model: int) -> None:
     for i, (start, row) in enumerate(zip(first.tolist(), weights.tolist(), strict=True)):
         found = {start + k: weight * unit for k, weight in enumerate(row) if weight}
         assert found == {j: share for j, share in enumerate(shared[i].tolist()) if share}
+
+
+@given(native=st.integers(1, 40), model=st.integers(2, 90))
+def test_a_finer_grid_is_linear_between_centres_and_constant_beyond(native: int, model: int) -> None:
+    assume(model > native)
+    first, weights = area_weights(native, model, 0, model)
+    values = np.random.default_rng(native).random(native + 2)
+    centres = (np.arange(model) + 0.5) * native / model - 0.5
+    found = (values[first[:, None] + np.arange(2)] * weights).sum(axis=1) / weights[0].sum()
+    np.testing.assert_allclose(found, np.interp(centres, np.arange(native), values[:native]), atol=1e-12)
 
 
 @given(native=EXTENTS, model=EXTENTS, seed=st.integers(0, 9))
@@ -94,13 +105,24 @@ def test_pixels_are_exact_means_of_the_valid_area_rounded_half_to_even(
         assert result.pixels[0][index] == (round(total / area) if area else 0)
 
 
-def test_whole_factors_are_plain_block_means_and_replication() -> None:
+def test_whole_factors_are_plain_block_means() -> None:
     pixels = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     block = PixelBlock(pixels, np.ones((1, 4, 4), bool), Box.of_shape((1, 4, 4)))
     half = reduce_block(block, Box.of_shape((1, 2, 2)), (1, 4, 4), (1, 2, 2))
     assert half.pixels.ravel().tolist() == [2.5, 4.5, 10.5, 12.5]
-    double = reduce_block(block, Box.of_shape((1, 8, 8)), (1, 4, 4), (1, 8, 8))
-    assert_array_equal(double.pixels[0, 0], np.kron(pixels[0, 0], np.ones((2, 2), np.float32)))
+
+
+def test_slices_between_slices_are_mixtures_of_both() -> None:
+    pixels = np.array([0, 400], np.int16).reshape(1, 2, 1, 1)
+    block = PixelBlock(pixels, np.ones((2, 1, 1), bool), Box.of_shape((2, 1, 1)))
+    finer = reduce_block(block, Box.of_shape((4, 1, 1)), (2, 1, 1), (4, 1, 1))
+    assert finer.pixels.ravel().tolist() == [0, 100, 300, 400]
+
+
+def test_volume_shape_is_finer_and_coarser_as_each_axis_needs() -> None:
+    assert volume_shape((48, 512, 512), (5.0, 0.57, 0.57), (3.0, 1.0, 1.0)) == (80, 292, 292)
+    assert volume_shape((48, 512, 512), (3.02, 1.0, 1.0), (3.0, 1.0, 1.0)) == (48, 512, 512)
+    assert volume_shape((1, 4, 4), (0.1, 0.1, 0.1), (3.0, 3.0, 3.0)) == (1, 1, 1)
 
 
 def test_half_valid_is_valid_and_less_is_not() -> None:

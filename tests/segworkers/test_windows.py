@@ -45,3 +45,25 @@ def test_batches_have_one_shape_and_the_same_windows_whatever_the_tile() -> None
         seen.append(sorted((b.indices, b.slots, b.size) for tile in plan for b in batches(tile, lattice, (1, 2, 3))))
     assert seen[0] == seen[1] == seen[2]
     assert {size for _, _, size in seen[0]} == {6}
+
+
+def test_context_is_the_images_own_pixels_and_mirrors_past_its_edges() -> None:
+    pixels = np.arange(8, dtype=np.uint8).reshape(1, 1, 1, 8)
+    lattice = Lattice((1, 1, 3), (0, 0, 0), (1, 1, 8))
+    plan = TilePlan(lattice, (1, 1, 3), (1, 1, 1), context=(0, 0, 2))
+    tile = plan.tile((0, 0, 0))
+    seen, real = [], []
+    for batch in batches(tile, lattice, (1, 1, 1)):
+        windows, valid = cut_windows(pixels, np.ones((1, 1, 8), bool), (0, 0, 0), lattice, batch, plan.context)
+        seen.append(windows[0, 0, 0, 0].tolist())
+        real.append(valid[0, 0, 0].tolist())
+    assert seen == [[2, 1, 0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7], [4, 5, 6, 7, 6, 5, 4]]
+    assert real[0] == [False, False, True, True, True, True, True]
+    assert real[2] == [True, True, True, True, False, False, False]
+
+
+def test_a_tile_reads_the_context_of_its_windows() -> None:
+    lattice = Lattice((1, 4, 4), (0, 0, 0), (1, 16, 16))
+    plan = TilePlan(lattice, (1, 2, 2), (1, 1, 1), context=(0, 3, 1))
+    assert plan.tile((0, 0, 0)).read.stop == (1, 11, 9)
+    assert plan.tile((0, 1, 1)).read.start == (0, 5, 7)

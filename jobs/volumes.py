@@ -1,0 +1,86 @@
+"""Planning for volumes: the grid that a model works on, the way it looks at the patient, and whether it is for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from schemas.boxes import Zyx, zyx
+from schemas.errors import InputError
+from schemas.models import ModelManifest
+from schemas.volumes import VolumeFacts
+from segworkers.lattice import Lattice
+from segworkers.model_grid import ModelGrid
+from segworkers.orientation import NO_FLIPS, Flips, flips_for
+from segworkers.resampling import volume_shape
+
+UNEVEN = 1.5
+"""How much longer than the mean a step between slices may be for a model with a spacing, which takes them for equal."""
+
+_IN_SPACE = {4: 6, 8: 26}
+"""The same neighbours in space: those that share a face, and all."""
+
+
+def in_space(manifest: ModelManifest) -> ModelManifest:
+    """The manifest for a run with volumes: pixels that are neighbours in the plane are so across slices too."""
+    connectivity = _IN_SPACE.get(manifest.connectivity, manifest.connectivity)
+    return replace(manifest, connectivity=connectivity)  # pyright: ignore[reportArgumentType]  # values of _IN_SPACE
+
+
+def volume_grid(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> ModelGrid:
+    """The grid that the model works on, over slices, rows and columns as stored.
+
+    Raises InputError: `wrong_modality`, `irregular_for_model`, `no_resolution`.
+    """
+    series = f"series {facts.series_id}"
+    if manifest.modalities and facts.modality not in manifest.modalities:
+        raise InputError(
+            "wrong_modality",
+            f"{manifest.name} is made for {' and '.join(manifest.modalities)}; {series} is {facts.modality}.",
+            "Choose another model, or leave such series out.",
+        )
+    if manifest.resolution is not None:
+        raise InputError(
+            "no_resolution",
+            f"{manifest.name} works at {manifest.resolution} m per pixel of an image; {series} is a volume.",
+            "Use a model with a spacing in millimetres, or without a resolution.",
+        )
+    if manifest.spacing is None:
+        return ModelGrid(native, native)
+    mean, longest = facts.geometry.spacing_mm[0], float(facts.geometry.thicknesses_mm().max())
+    if longest > UNEVEN * mean:
+        raise InputError(
+            "irregular_for_model",
+            f"{manifest.name} wants slices {manifest.spacing[0]} mm apart; {series} has some {longest:.2f} mm apart, "
+            f"the mean is {mean:.2f} mm.",
+            "Use a model without a spacing: it takes slices as they are, and measurements know their places.",
+        )
+    return ModelGrid(native, _without_empty_cells(native, facts, manifest))
+
+
+def volume_flips(facts: VolumeFacts, manifest: ModelManifest) -> Flips:
+    """Axes to flip so that the model sees the patient as it was trained. Raises InputError (`wrong_orientation`)."""
+    if manifest.orientation is None:
+        return NO_FLIPS
+    flips = flips_for(manifest.orientation, facts.geometry)
+    if flips is None:
+        raise InputError(
+            "wrong_orientation",
+            f"{manifest.name} wants axial slices ({manifest.orientation}); series {facts.series_id} is "
+            f"{facts.geometry.plane}.",
+            "Reformat the series to axial slices, or choose another model.",
+        )
+    return flips
+
+
+def _without_empty_cells(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> Zyx:
+    """The model's shape, a few voxels less where the last cell would else hold the centre of no native voxel."""
+    assert manifest.spacing is not None, "asked for only then"
+    shape = list(volume_shape(native, facts.geometry.spacing_mm, manifest.spacing))
+    for axis in range(3):
+        while shape[axis] > 1:
+            lattice = Lattice(manifest.window, manifest.overlap, zyx(shape))
+            edges = ModelGrid(native, zyx(shape)).native_edges(axis, lattice.cell_edges(axis)[-2:])
+            if edges[0] < edges[1]:
+                break
+            shape[axis] -= 1
+    return zyx(shape)
