@@ -4,9 +4,9 @@
 
 Makes an archive of small CT slices with headers as scanners write them (some 90 attributes, a private block of 2 kB),
 SERIES × SLICES of them (20 × 300), in a temporary folder; then, in one run on this machine: pydicom's `dcmread` up to
-the pixels, in one process, with the values of the attributes that a catalog needs; the header pass alone; the whole catalog
-(files found, headers read, series decided, stacks written) in one process and in as many as there are cores; and the
-same again with every header known. Best of three, but for pydicom's. Ratios are what to look at.
+the pixels, in one process, with the values of the attributes that a catalog needs; the header pass alone; the whole
+catalog (files found, headers read, series decided, stacks written) in one process and in as many as there are cores;
+and the same again with every header known. Best of three, but for pydicom's. Ratios are what to look at.
 """
 
 from __future__ import annotations

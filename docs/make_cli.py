@@ -64,6 +64,7 @@ model:  # or only its reference, `model: threshold`
 output:
   path: out
   min_pixels: 20
+dicom: {mode: research}
 tiling: {memory: 2GB}
 engine: {kind: ray, workers: 4}
 ```
@@ -73,7 +74,8 @@ Relative paths in a file are relative to the file, those given by options to the
 `--set key=value` overrides one key, the value read as YAML: `--set model.bands=[red,green,blue]`. Options such as
 `--engine` win over `--set`.
 
-A run may be resumed with other `tiling`, `engine` or `output.masks`; other inputs, model or filters make another run.
+A run may be resumed with other `tiling`, `engine` or pictures (`output.masks`, `seg`, `sr`, `nifti`, `montages`); other
+inputs, model or filters make another run.
 
 | key | type | default | meaning |
 |---|---|---|---|

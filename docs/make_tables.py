@@ -18,7 +18,7 @@ INTRODUCTION = f"""\
 
 <!-- Written by `make docs` from schemas/tables.py. Change it there, or in docs/make_tables.py. -->
 
-Schema version {SCHEMA_VERSION}. A run publishes five tables below `OUT/tables/GENERATION/`; `OUT/current.json` lists
+Schema version {SCHEMA_VERSION}. A run publishes six tables below `OUT/tables/GENERATION/`; `OUT/current.json` lists
 the files of the live generation, with rows, bytes and SHA-256. Every file's metadata carries `segworkers.table` and
 `segworkers.schema_version`, every column's carries `description` and, where it has one, `unit`. The major number of the
 version goes up when a column changes its meaning or goes, the minor number when one comes.
@@ -26,7 +26,7 @@ version goes up when a column changes its meaning or goes, the minor number when
 Pixel indices are 0-based in the order z, y, x; boxes are half-open; positions count from the corner of pixel 0, so its
 centre is 0.5. An image has z = 0 and depth 1. **Null means unknown or not applicable, never 0.**
 
-`instances`, `images` and `seams` depend on inputs, model and filters only: whatever the work tiles, engine,
+`instances`, `images`, `series` and `seams` depend on inputs, model and filters only: whatever the work tiles, engine,
 number of workers, order of arrival and retries, they are the same byte for byte. `tiles` and `failures`
 tell how the work went.
 """
@@ -36,6 +36,9 @@ ABOUT = {
 One row for each object. GeoParquet 1.1 (WKB, OGC:CRS84, `bbox` covering), sorted by source and along a Hilbert curve
 within it, zstd, 30,000 rows a row group. `mask_rle` is the object; geometry is a view of it.""",
     "images": "One row for each source, and one, mostly null, for each input that could not be used.",
+    "series": """\
+One row for each DICOM volume that was found, accepted, repaired or rejected, and for other stacks of images that were
+passed over, with its geometry and every decision ([what the codes mean](dicom.md)). All identities are pseudonyms.""",
     "seams": """\
 The seam profile of each source: valid pixels and objects by their distance from the nearest strip that several windows
 saw, negative inside it; the least is the strip's middle. Without a seam the density is flat; `seam_verdict` in `images`
@@ -72,6 +75,15 @@ QUERIES: list[tuple[str, str]] = [
         "Is there a seam? Density of objects by distance from the strips that windows share, over all images",
         "SELECT zone, distance_min_px, 1e6 * sum(object_count) / sum(pixels) AS objects_per_mpx FROM seams\n"
         "WHERE zone <> 'margin' GROUP BY ALL HAVING sum(pixels) > 0 ORDER BY distance_min_px",
+    ),
+    (
+        "Lesions of each study; `per_series` and `per_study` are views over DICOM volumes",
+        "SELECT study_id, object_count, volume_mm3, longest_axis_mm, is_lower_bound FROM per_study",
+    ),
+    (
+        "Measurable lesions: at least 10 mm, whole",
+        "SELECT series_id, instance_id, long_axis_mm, short_axis_mm, volume_mm3, value_mean FROM instances\n"
+        "WHERE long_axis_mm >= 10 AND is_complete AND NOT touches_border",
     ),
     ("What was not processed, and why", "SELECT source_uri, scope, reason, message, hint FROM failures"),
     (

@@ -44,6 +44,14 @@ class EngineKind(StrEnum):
     inline = "inline"
 
 
+class ModelAction(StrEnum):
+    """What `models` does."""
+
+    list = "list"
+    show = "show"
+    fetch = "fetch"
+
+
 class QueryFormat(StrEnum):
     """Values of --format."""
 
@@ -55,7 +63,9 @@ class QueryFormat(StrEnum):
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", help="Files, folders, globs, manifests or URLs of rasters.", show_default=False),
+    typer.Argument(
+        metavar="INPUT...", help="Files, folders, globs, manifests or URLs of rasters or DICOM.", show_default=False
+    ),
 ]
 SpecFile = Annotated[Path, typer.Argument(metavar="JOB.YAML", help="Spec of the job; see `segworkers schema`.")]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="Run folder of a finished run.")]
@@ -248,6 +258,17 @@ def verify(
     report.raise_if_bad()
     if doubtful:
         run_query(open_results(out), doubtful_sql(threshold), format=chosen, limit=limit, output=output)
+
+
+@app.command()
+def models(
+    action: Annotated[ModelAction, typer.Argument(help="What to do with built-in models.")] = ModelAction.list,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A built-in model; for `list` none.")] = None,
+) -> None:
+    """List the built-in models; show one's licence, attribution, use, limits and known accuracy; fetch its weights."""
+    from jobs.models import model_text
+
+    print(model_text(action, name))
 
 
 @app.command()

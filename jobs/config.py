@@ -53,6 +53,8 @@ class ModelSpec(_Part):
     window whose middle it is in; null: what the model declares."""
     resolution: Annotated[float, Field(gt=0)] | None = None
     """Metres per pixel that the model works at; null: what the model declares."""
+    spacing: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] | None = None
+    """Volumes: millimetres between voxels (z, y, x) that the model works at; null: what the model declares."""
 
     @model_validator(mode="before")
     @classmethod

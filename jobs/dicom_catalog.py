@@ -19,10 +19,11 @@ from schemas.errors import InputError
 from schemas.sources import Source
 from segworkers.dicom.crosswalk import Crosswalk
 from segworkers.dicom.dicomdir import is_dicomdir
+from segworkers.dicom.file_headers import read_headers
 from segworkers.dicom.header_cache import HeaderCache
 from segworkers.dicom.locations import DICOM_SUFFIXES, Search, suffix_of
 from segworkers.dicom.places import Candidate, Places, Unusable
-from segworkers.dicom.processes import processors, run
+from segworkers.dicom.processes import Processes, processors
 from segworkers.dicom.scanning import Scanned, chunks, scan
 from segworkers.dicom.volumes import Decided, decide_series
 from segworkers.pseudonyms import Kind, Pseudonyms
@@ -81,9 +82,9 @@ def catalog_dicom(inputs: Sequence[str], crosswalk: Crosswalk, processes: int | 
     inputs: files, folders (recursive), globs, DICOMDIRs, zip archives, s3:// objects and prefixes, and manifests of
     them; what is not DICOM is passed over. processes: None for one a core.
     """
-    workers = processes or processors()
-    found = _scan(inputs, crosswalk, workers)
-    decided = _decide(found.scanned, crosswalk, workers)
+    with Processes(processes or processors()) as workers:
+        found = _scan(inputs, crosswalk, workers)
+        decided = _decide(found.scanned, crosswalk, workers)
     unusable = list(found.all_unusable())
     names: set[tuple[Kind, str, str]] = {name for each in decided for name in each.names}
     pseudonyms = crosswalk.pseudonyms()
@@ -106,17 +107,20 @@ def catalog_dicom(inputs: Sequence[str], crosswalk: Crosswalk, processes: int | 
 
 
 def holds_dicom(inputs: Sequence[str]) -> bool:
-    """Whether there is any DICOM file among the inputs: looks until it finds the first, and keeps nothing."""
-    search = Search(Places(), RASTER_SUFFIXES)
-    for location in _locations(inputs):
-        for candidate in search.candidates(location):
-            if isinstance(candidate, Unusable):
-                continue
-            try:
-                if is_dicom_input(candidate.place) or Places().read(candidate.place, 128, 132) == b"DICM":
+    """Whether there is anything among the inputs for this catalog to tell of: looks until it finds one, keeps none."""
+    places = Places()
+    search = Search(places, RASTER_SUFFIXES)
+    try:
+        for location in _locations(inputs):
+            if is_dicom_input(location.full):
+                return True
+            for candidate in search.candidates(location):
+                if isinstance(candidate, Unusable):
+                    continue
+                if candidate.promised or isinstance(read_headers(places, candidate), list):
                     return True
-            except InputError:
-                continue
+    finally:
+        places.close()
     return False
 
 
@@ -160,13 +164,13 @@ class _Found:
         return [found[place] for place in sorted(found)]
 
 
-def _scan(inputs: Sequence[str], crosswalk: Crosswalk, workers: int) -> _Found:
+def _scan(inputs: Sequence[str], crosswalk: Crosswalk, workers: Processes) -> _Found:
     """Headers of all inputs into the cache."""
     unusable: list[Unusable] = []
     tasks = _tasks(inputs, crosswalk, unusable)
     first = list(islice(tasks, FEW_CHUNKS + 1))
-    few = len(first) <= FEW_CHUNKS
-    return _Found(list(run(scan, chain(first, tasks), 1 if few else workers)), unusable)
+    scanned = workers.run(scan, chain(first, tasks), alone=len(first) <= FEW_CHUNKS)
+    return _Found(list(scanned), unusable)
 
 
 def _tasks(
@@ -202,34 +206,32 @@ def _locations(inputs: Sequence[str]) -> list[Location]:
     return list(found.values())
 
 
-def _decide(scanned: Sequence[Scanned], crosswalk: Crosswalk, workers: int) -> list[Decided]:
+def _decide(scanned: Sequence[Scanned], crosswalk: Crosswalk, workers: Processes) -> list[Decided]:
     """Decisions on whole series, in batches of about equal size."""
     batches = list(_batches(scanned))
     tasks = ((crosswalk, series, keys) for series, keys in batches)
-    return list(run(decide_series, tasks, 1 if len(batches) <= FEW_BATCHES else min(workers, len(batches))))
+    return list(workers.run(decide_series, tasks, alone=len(batches) <= FEW_BATCHES))
 
 
-def _batches(scanned: Sequence[Scanned]) -> Iterator[tuple[list[str], list[str]]]:
-    """Series (original UIDs) and the chunks that hold their headers. Neighbours are together, so chunks are few."""
+def _batches(scanned: Sequence[Scanned]) -> Iterator[tuple[dict[str, int], list[str]]]:
+    """Series (original UID: frames) and the chunks that hold their headers; neighbours together, so chunks are few."""
     frames: dict[str, int] = defaultdict(int)
     keys: dict[str, dict[str, None]] = defaultdict(dict)
     for each in scanned:
         for uid, count in each.series.items():
             frames[uid] += count
             keys[uid][each.key] = None
-    series: list[str] = []
-    total = 0
+    series: dict[str, int] = {}
     for uid in sorted(frames, key=lambda uid: (min(keys[uid]), uid)):
-        series.append(uid)
-        total += frames[uid]
-        if total >= BATCH_FRAMES:
+        series[uid] = frames[uid]
+        if sum(series.values()) >= BATCH_FRAMES:
             yield series, _union(keys, series)
-            series, total = [], 0
+            series = {}
     if series:
         yield series, _union(keys, series)
 
 
-def _union(keys: dict[str, dict[str, None]], series: list[str]) -> list[str]:
+def _union(keys: dict[str, dict[str, None]], series: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(keys[uid] for uid in series)))
 
 

@@ -63,7 +63,7 @@ def _image_row(
         "source_uri": source.uri,
         "status": "failed" if unknown else "partial" if counts.failed else "done",
         "reason": ", ".join(reasons) or None,
-        "is_lower_bound": counts.failed > 0,
+        "is_lower_bound": counts.failed > 0 or (source.volume is not None and bool(source.volume.geometry.gaps)),
         "object_count": None if unknown else everything.objects,
         "mean_score": _mean_score(everything),
         "classes": None

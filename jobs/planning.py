@@ -180,6 +180,7 @@ def _overridden(manifest: ModelManifest, spec: JobSpec) -> ModelManifest:
         "overlap": expand_extent(spec.model.overlap, 0) if spec.model.overlap is not None else manifest.overlap,
         "bands": tuple(spec.model.bands) if spec.model.bands else manifest.bands,
         "resolution": spec.model.resolution or manifest.resolution,
+        "spacing": _spacing(spec) or manifest.spacing,
         "object_size": spec.model.object_size or manifest.object_size,
         "blend": spec.model.blend or manifest.blend,
     }
@@ -189,6 +190,14 @@ def _overridden(manifest: ModelManifest, spec: JobSpec) -> ModelManifest:
         raise SpecError(f"model: {error}") from None
     require_blendable(spec.model.reference, changed)
     return changed
+
+
+def _spacing(spec: JobSpec) -> tuple[float, float, float] | None:
+    """What the spec says; (z, y, x)."""
+    if spec.model.spacing is None:
+        return None
+    z, y, x = spec.model.spacing
+    return z, y, x
 
 
 def _source_plan(source: Source, manifest: ModelManifest, spec: JobSpec) -> SourcePlan:

@@ -182,20 +182,23 @@ def identity(connection: Connection, problems: list[str]) -> int:
 
 
 def lower_bounds(connection: Connection, problems: list[str]) -> int:
-    """Failed pixels and incomplete objects are flagged: in the status, and as lower bounds."""
-    query = """SELECT i.source_uri, i.status, i.is_lower_bound, coalesce(i.pixels_failed, 0), coalesce(n.incomplete, 0)
+    """Failed pixels, missing slices and incomplete objects are flagged: in the status, and as lower bounds."""
+    query = """SELECT i.source_uri, i.status, i.is_lower_bound, coalesce(i.pixels_failed, 0),
+            coalesce(s.missing_slices, 0), coalesce(n.incomplete, 0)
         FROM images i LEFT JOIN (
             SELECT source_id, count(*) FILTER (NOT is_complete) AS incomplete FROM instances GROUP BY source_id
-        ) n USING (source_id) ORDER BY ALL"""
+        ) n USING (source_id) LEFT JOIN (
+            SELECT source_id, max(missing_slices) AS missing_slices FROM series GROUP BY source_id
+        ) s USING (source_id) ORDER BY ALL"""
     images = rows(connection, query)
-    for uri, status, flagged, failed, incomplete in images:
-        if (status != "done" or failed or incomplete) and not flagged:
+    for uri, status, flagged, failed, missing, incomplete in images:
+        if (status != "done" or failed or missing or incomplete) and not flagged:
             problems.append(
-                f"{uri}: status {status}, {failed} failed pixels, {incomplete} incomplete objects, "
-                "but its totals are not marked as lower bounds"
+                f"{uri}: status {status}, {failed} failed pixels, {missing} missing slices, {incomplete} incomplete "
+                "objects, but its totals are not marked as lower bounds"
             )
         if failed and status == "done":
             problems.append(f"{uri}: status done with {failed} failed pixels")
-        if incomplete and not failed:
+        if incomplete and not failed and not missing:
             problems.append(f"{uri}: {incomplete} objects touch failed pixels, but no pixel failed")
     return len(images)

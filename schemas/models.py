@@ -86,8 +86,11 @@ class ModelManifest:
             raise ValueError(f"{self.name}: context must be at least 0 in z, y and x, got {self.context}")
         if self.spacing is not None and min(self.spacing) <= 0:
             raise ValueError(f"{self.name}: spacing must be millimetres above 0 in z, y and x, got {self.spacing}")
-        if self.orientation is not None and [len(set(self.orientation) & set(pair)) for pair in _AXES] != [1, 1, 1]:
-            raise ValueError(f"{self.name}: orientation must be one of L R, one of P A and one of S I, such as LPS")
+        if self.orientation is not None and not _is_orientation(self.orientation):
+            raise ValueError(
+                f"{self.name}: orientation must be one of L R, one of P A and one of S I, in this order, such as LPS, "
+                f"got {self.orientation!r}"
+            )
         if self.resolution is not None and self.resolution <= 0:
             raise ValueError(f"{self.name}: resolution must be metres per pixel above 0, got {self.resolution}")
 
@@ -102,3 +105,7 @@ class ModelManifest:
         """What the model is given (z, y, x): the window with its context."""
         z, y, x = (w + 2 * c for w, c in zip(self.window, self.context, strict=True))
         return (z, y, x)
+
+
+def _is_orientation(text: str) -> bool:
+    return len(text) == len(_AXES) and all(letter in pair for letter, pair in zip(text, _AXES, strict=True))

@@ -1,4 +1,4 @@
-"""Source: one raster file, or one DICOM volume, as its header describes it."""
+"""Source: one raster file, or one DICOM volume or slide, as its header describes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from schemas.grids import PixelGrid
-from schemas.volumes import VolumeFacts
+from schemas.volumes import SeriesFacts, VolumeFacts
 
 
 DICOM_SCHEME = "dicom:"
@@ -45,7 +45,9 @@ class Source:
     warnings: tuple[str, ...] = ()
     """What a careful person would want to know before a run, one line each."""
     volume: VolumeFacts | None = None
-    """Where a DICOM volume lies in the patient, and its pseudonyms; None for rasters."""
+    """Where a DICOM volume lies in the patient, and its pseudonyms; None for rasters and slides."""
+    slide: SeriesFacts | None = None
+    """Pseudonyms of a whole-slide image; None for all else."""
     pixel_um: tuple[float, float] | None = None
     """Micrometres between the centres of neighbouring (rows, columns), where the file tells them but no map: slides."""
 
@@ -53,6 +55,11 @@ class Source:
     def source_id(self) -> str:
         """See `source_id_of`."""
         return source_id_of(self.uri)
+
+    @property
+    def series(self) -> SeriesFacts | None:
+        """What a DICOM source belongs to; None for rasters."""
+        return self.volume or self.slide
 
     @property
     def colour_bands(self) -> tuple[str, ...]:

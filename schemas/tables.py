@@ -143,7 +143,11 @@ INSTANCES = _schema(
             for axis in ("z", "y", "x")
         ),
         _field("touches_border", pa.bool_(), "whether the mask reaches the edge of the source"),
-        _field("is_complete", pa.bool_(), "false where the mask touches pixels that could not be processed"),
+        _field(
+            "is_complete",
+            pa.bool_(),
+            "false where the mask touches pixels that could not be processed, or slices are missing within it",
+        ),
         _field("n_parts", pa.int32(), "windows' cells that the mask lies in"),
         _field("n_views", pa.int32(), "windows whose detections were linked into this object"),
         _field("assembled", pa.bool_(), "whether no single window saw the object whole"),
@@ -227,7 +231,11 @@ IMAGES = _schema(
         *_SOURCE,
         _field("status", pa.string(), "`done`, `partial` (some pixels failed) or `failed` (none could be processed)"),
         _field("reason", pa.string(), "reason code where the status is not `done`", nullable=True),
-        _field("is_lower_bound", pa.bool_(), "whether counts and areas may be too small because pixels failed"),
+        _field(
+            "is_lower_bound",
+            pa.bool_(),
+            "whether counts and sizes may be too small because pixels failed or slices are missing",
+        ),
         _field("object_count", pa.int64(), "objects of all classes; null where unknown", nullable=True),
         _field("mean_score", pa.float64(), "mean score of the objects that have one", nullable=True),
         _field(

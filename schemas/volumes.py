@@ -1,5 +1,7 @@
 """VolumeGeometry: where the voxels of a volume lie in the patient. VolumeFacts: what else a header tells of it.
 
+SeriesFacts is what a volume and a whole-slide image have in common: what they belong to.
+
 Positions are of voxel **centres** in DICOM's patient coordinates, LPS millimetres (x to the patient's left, y to the
 back, z to the head; PS3.3 C.7.6.2.1.1), in world order (x, y, z). Voxel indices are (z, y, x): slice, row, column.
 """
@@ -139,17 +141,23 @@ class VolumeGeometry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeFacts:
-    """What the pipeline must know of a series beside its pixels. Identities are pseudonyms; no patient attribute."""
+class SeriesFacts:
+    """What a volume or a slide belongs to. Identities are pseudonyms; no patient attribute."""
 
-    geometry: VolumeGeometry
     series_id: str
-    """Pseudonym of the stack: of its SeriesInstanceUID and its place among the stacks of that series."""
+    """Pseudonym of the stack or slide: of its SeriesInstanceUID and its place among those of that series."""
     study_id: str
     subject_id: str
     frame_of_reference_id: str
     modality: str
-    """CT, MR, PT …"""
+    """CT, MR, PT, SM …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeFacts(SeriesFacts):
+    """What the pipeline must know of a volume beside its pixels."""
+
+    geometry: VolumeGeometry
     unit: str | None = None
     """Of the calibrated values: `HU`, `BQML`, …; None where unknown."""
     suv_factor: float | None = None

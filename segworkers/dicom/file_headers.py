@@ -1,4 +1,4 @@
-"""From one file to its `Header`s: classic images, enhanced multi-frame images, and objects that are no images.
+"""From one file to its `Header`s: classic images, enhanced multi-frame ones, levels of slides, and what is none of these.
 
 Nothing behind the header is read, and nothing is decided: what a file lacks stays empty, and a file that is damaged
 becomes an `Unusable` with a reason code.
@@ -6,8 +6,10 @@ becomes an `Unusable` with a reason code.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from segworkers.dicom.locations import suffix_of
 from segworkers.dicom.pet_headers import PET_TAGS, acquisition_time, pet_header
 from segworkers.dicom.places import Candidate, Places, Unusable, split_member
 from segworkers.dicom.series import VOLUME_CLASSES
+from segworkers.dicom.slides import WHOLE_SLIDE_STORAGE, is_level, read_part
 
 _KEYWORDS = (
     *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "ContentDate", "ContentTime", "Modality"),
@@ -33,6 +36,7 @@ _KEYWORDS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "LossyImageCompression"),
     *("BurnedInAnnotation", "ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber"),
+    *("PyramidUID", "TotalPixelMatrixRows", "TotalPixelMatrixColumns"),
 )
 WANTED = frozenset((*map(tag_of, _KEYWORDS), SHARED, PER_FRAME, *PET_TAGS))
 """Tags that are read."""
@@ -40,6 +44,12 @@ WANTED = frozenset((*map(tag_of, _KEYWORDS), SHARED, PER_FRAME, *PET_TAGS))
 REMOTE_FIRST_BYTES = 64 * 1024
 """Of an object: a request takes as long as many bytes."""
 
+_TRUNCATED = (
+    "truncated_file",
+    "a file of the slide ends before its pixels do.",
+    "It may still be being written: wait, or copy it again.",
+)
+_NO_PIXELS = ("read_failed", "a file of the slide holds no pixels.", "Export the slide again.")
 _STANDARD = "1.2.840.10008."
 _T = TypeVar("_T")
 _DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -58,7 +68,7 @@ def read_headers(places: Places, candidate: Candidate) -> list[Header] | Unusabl
             return Unusable(place, "empty_file", state)
         first = REMOTE_FIRST_BYTES if place.startswith("s3://") else FIRST_BYTES
         fetch = partial(places.read, place)
-        elements = read_elements(fetch, state.size, WANTED, VOLUME_CLASSES.__contains__, first)
+        elements = read_elements(fetch, state.size, WANTED, _is_kept, first)
         if elements.text(MEDIA_SOP_CLASS) == MEDIA_STORAGE_DIRECTORY:
             return None
         if elements.has_preamble or (_is_plain(candidate) and _sop_class(elements).startswith(_STANDARD)):
@@ -70,6 +80,17 @@ def read_headers(places: Places, candidate: Candidate) -> list[Header] | Unusabl
     return Unusable(place, "not_dicom", state) if candidate.promised else None
 
 
+def _is_kept(top: Elements) -> bool:
+    """Whether pixels of it may be read later. Labels and overviews of slides may show a name: no more is read of them
+    than of objects that are no images.
+    """
+    return _sop_class(top) in VOLUME_CLASSES or _is_slide_level(top)
+
+
+def _is_slide_level(top: Elements) -> bool:
+    return _sop_class(top) == WHOLE_SLIDE_STORAGE and is_level(top.texts(tag_of("ImageType")))
+
+
 def _is_plain(candidate: Candidate) -> bool:
     return candidate.promised or not suffix_of(candidate.place)
 
@@ -77,8 +98,23 @@ def _is_plain(candidate: Candidate) -> bool:
 def _headers(places: Places, candidate: Candidate, top: Elements) -> list[Header]:
     count = max(top.integer(tag_of("NumberOfFrames")) or 1, 1)
     truncated = is_truncated(places, candidate, top)
+    if _is_slide_level(top):
+        header = _header(candidate, 0, count, truncated, FrameGroups(None, None, top))
+        return [replace(header, **_slide(places, candidate, top, truncated))]
     frames = frames_of(top, count) if _sop_class(top) in VOLUME_CLASSES else [FrameGroups(None, None, top)]
     return [_header(candidate, index, count, truncated, groups) for index, groups in enumerate(frames)]
+
+
+def _slide(places: Places, candidate: Candidate, top: Elements, truncated: bool) -> dict[str, Any]:
+    """What a level of a slide has besides. Raises InputError where the storage refuses."""
+    problem = _NO_PIXELS if top.pixel_bytes is None else _TRUNCATED if truncated else None
+    if problem is None:
+        header = places.read(candidate.place, 0, None if top.inflated is not None else top.pixels_at)
+        try:
+            return {"slide": read_part(io.BytesIO(header), candidate.place, candidate.state)}
+        except InputError as error:
+            problem = (error.reason, error.message, error.hint)
+    return {"slide_problem": problem}
 
 
 def is_truncated(places: Places, candidate: Candidate, top: Elements) -> bool:
@@ -134,6 +170,7 @@ def _identity(at: FrameGroups) -> dict[str, Any]:
 
 
 def _plane(at: FrameGroups) -> dict[str, Any]:
+    matrix = (at.integer("TotalPixelMatrixRows"), at.integer("TotalPixelMatrixColumns"))
     return {
         "ipp": at.numbers("ImagePositionPatient"),
         "iop": at.numbers("ImageOrientationPatient"),
@@ -142,6 +179,8 @@ def _plane(at: FrameGroups) -> dict[str, Any]:
         "gantry_tilt": at.number("GantryDetectorTilt"),
         "stack_id": at.text("StackID"),
         "in_stack_position": at.integer("InStackPositionNumber"),
+        "pyramid_uid": at.text("PyramidUID"),
+        "matrix": tuple(each for each in matrix if each),
         "concatenation_uid": at.text("ConcatenationUID"),
         "concatenation_number": at.integer("InConcatenationNumber"),
         "concatenation_total": at.integer("InConcatenationTotalNumber"),

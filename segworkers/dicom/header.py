@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from segworkers.dicom.slide import SlidePart
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PetHeader:
@@ -153,6 +155,15 @@ class Header:
 
     pet: PetHeader | None = field(default=None, repr=False)
     """None for other modalities."""
+
+    pyramid_uid: str = field(default="", repr=False)
+    """PyramidUID (0008,0019): what the levels of one slide share; "" in older files."""
+    matrix: tuple[int, ...] = ()
+    """TotalPixelMatrixRows (0048,0007) and TotalPixelMatrixColumns (0048,0006) of a level of a slide."""
+    slide: SlidePart | None = field(default=None, repr=False)
+    """Of a file that holds a level of a slide, or a part of one."""
+    slide_problem: tuple[str, ...] = ()
+    """Reason code, message and hint where it holds a level that cannot be read."""
 
     manufacturer: str = ""
     model: str = ""

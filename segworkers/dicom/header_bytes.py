@@ -65,11 +65,12 @@ class _ShortError(Exception):
 
 
 def read_elements(
-    fetch: Fetch, size: int, wanted: frozenset[int], keep: Callable[[str], bool], first: int = FIRST_BYTES
+    fetch: Fetch, size: int, wanted: frozenset[int], keep: Callable[[Elements], bool], first: int = FIRST_BYTES
 ) -> Elements:
     """The elements `wanted` of a file of `size` bytes.
 
-    keep: whether an SOP class is of interest; of others nothing behind the UIDs of study and series is read.
+    keep: whether an object is of interest, by its elements up to SOPClassUID, ImageType among them; of others nothing
+    behind the UIDs of study and series is read.
     first: bytes that are read at first.
     Raises NotDicomError, DamagedHeaderError (`damaged_header`, `header_too_long`), and what `fetch` raises. What has no
     preamble and cannot be read to its end is no DICOM: other files begin with those two bytes too.
@@ -85,7 +86,7 @@ def read_elements(
 
 
 def _read(
-    data: bytes, start: int, fetch: Fetch, size: int, wanted: frozenset[int], keep: Callable[[str], bool]
+    data: bytes, start: int, fetch: Fetch, size: int, wanted: frozenset[int], keep: Callable[[Elements], bool]
 ) -> Elements:
     while True:
         try:
@@ -115,7 +116,7 @@ def _start(data: bytes) -> int:
     return 0
 
 
-def _parse(data: bytes, start: int, whole: bool, wanted: frozenset[int], keep: Callable[[str], bool]) -> Elements:
+def _parse(data: bytes, start: int, whole: bool, wanted: frozenset[int], keep: Callable[[Elements], bool]) -> Elements:
     """Elements from the first bytes. Raises _ShortError where they do not reach and there are more."""
     try:
         return _parsed(data, start, whole, wanted, keep)
@@ -125,7 +126,7 @@ def _parse(data: bytes, start: int, whole: bool, wanted: frozenset[int], keep: C
         raise (DamagedHeaderError if whole else _ShortError) from None
 
 
-def _parsed(data: bytes, start: int, whole: bool, wanted: frozenset[int], keep: Callable[[str], bool]) -> Elements:
+def _parsed(data: bytes, start: int, whole: bool, wanted: frozenset[int], keep: Callable[[Elements], bool]) -> Elements:
     meta, at = Elements({}), start
     if data[start : start + 2] == b"\2\0":
         scan = _Scan(data, start, limit=_META_END)
@@ -169,7 +170,7 @@ class _Scan:
         order = "<" if little else ">"
         self._short, self._long = Struct(f"{order}HH2sH").unpack_from, Struct(f"{order}L").unpack_from
 
-    def elements(self, wanted: frozenset[int], keep: Callable[[str], bool] | None = None) -> Elements:
+    def elements(self, wanted: frozenset[int], keep: Callable[[Elements], bool] | None = None) -> Elements:
         """Raises EOFError, IndexError, struct.error or what pydicom raises where the bytes end within an element."""
         found: dict[int, Any] = {}
         data, size, short, long = self.data, len(self.data), self._short, self._long
@@ -193,7 +194,7 @@ class _Scan:
                     raise EOFError
             if tag in wanted:
                 found[tag] = RawElement(_VRS[vr] if vr else None, value, vr is None)
-                if tag == SOP_CLASS and keep is not None and not keep(Elements(found).text(SOP_CLASS)):
+                if tag == SOP_CLASS and keep is not None and not keep(Elements(found)):
                     self.limit = _LAST_UID
         self.next = at
         return Elements(found, self._little)

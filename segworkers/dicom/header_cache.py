@@ -19,6 +19,7 @@ from typing import Any
 
 from segworkers.dicom.header import Header, PetHeader
 from segworkers.dicom.places import Candidate, FileState, Unusable
+from segworkers.dicom.slide import Level, SlideFile, SlidePart
 
 Outcome = tuple[Header, ...] | Unusable | None
 """What a file turned out to be: headers, one a frame; unusable; or none of ours."""
@@ -28,7 +29,9 @@ LASTING = frozenset(("empty_file", "not_dicom", "damaged_header", "header_too_lo
 
 _DEFAULTS = {each.name: (None if each.default is MISSING else each.default) for each in fields(Header)}
 _TUPLES = frozenset(name for name, each in Header.__annotations__.items() if "tuple" in str(each))
-_VERSION = hashlib.blake2b(repr(sorted(Header.__annotations__.items())).encode(), digest_size=8).hexdigest() + "-1"
+_KINDS = (Header, SlidePart, Level, SlideFile)
+_SHAPE = repr([sorted(kind.__annotations__.items()) for kind in _KINDS])
+_VERSION = hashlib.blake2b(_SHAPE.encode(), digest_size=8).hexdigest() + "-1"
 """Headers with other attributes are read again."""
 
 
@@ -85,6 +88,8 @@ def _told(header: Header) -> dict[str, Any]:
         told.pop(name, None)
     if header.pet is not None:
         told["pet"] = asdict(header.pet)
+    if header.slide is not None:
+        told["slide"] = header.slide.to_json()
     return told
 
 
@@ -103,4 +108,6 @@ def _header(place: str, state: FileState, told: dict[str, Any]) -> Header:
         told[name] = tuple(told[name])
     if "pet" in told:
         told["pet"] = PetHeader(**(told["pet"] | {"corrected_image": tuple(told["pet"]["corrected_image"])}))
+    if "slide" in told:
+        told["slide"] = SlidePart.from_json(told["slide"])
     return Header(place=place, size=state.size, stamp=state.stamp, **told)

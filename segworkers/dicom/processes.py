@@ -1,4 +1,4 @@
-"""Processes: one function over many arguments, in as many processes.
+"""Processes: functions over many arguments, in as many processes.
 
 They are started as plain children that speak over pipes, not by `multiprocessing`: that imports the main module of the
 program again in each child, which a script without a guard, a notebook or a Ray driver does not survive. Nothing that a
@@ -13,10 +13,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from queue import Empty, Queue
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from schemas.errors import SegworkersError, StoreError
 
@@ -30,20 +32,57 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(work: Callable[..., _R], tasks: Iterable[tuple[Any, ...]], processes: int) -> Iterator[_R]:
-    """`work(*task)` of every task, in any order; in this process where `processes` is 1, and until a child is ready.
+@dataclass(slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    is_ready: bool = False
+    """Whether it has told that it can work."""
 
-    After that this process only hands out tasks: beside work of its own its threads would wait for one another.
-    work: a function of a module; tasks and results are pickled. Tasks are taken as they are needed.
-    Raises what `work` raises on purpose (SegworkersError), and StoreError where it fails otherwise or a child dies.
-    """
-    crew = _Crew(work, iter(tasks), processes if processes > 1 else 0)
-    try:
-        while not crew.is_ready and (task := crew.take()) is not None:
-            yield _value(_answer(work, task))
-        yield from crew.answers()
-    finally:
-        crew.dismiss()
+
+class Processes:
+    """At most `count` children, started when they are first needed; a context that ends them."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._children: list[_Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def run(self, work: Callable[..., _R], tasks: Iterable[tuple[Any, ...]], *, alone: bool = False) -> Iterator[_R]:
+        """`work(*task)` of every task, in any order; in this process until a child is ready, or if `alone`.
+
+        After that this process only hands out tasks: beside work of its own its threads would wait for one another.
+        work: a function of a module; tasks and results are pickled. Tasks are taken as they are needed.
+        Raises what `work` raises on purpose (SegworkersError), and StoreError where it fails otherwise or a child dies.
+        """
+        if not alone and self.count > 1 and not self._children:
+            self._children = [_Child(_start(work.__module__)) for _ in range(self.count)]
+        crew = _Crew(work, iter(tasks), [] if alone else self._children)
+        try:
+            while not crew.is_ready() and (task := crew.take()) is not None:
+                yield _value(_answer(work, task))
+            yield from crew.answers()
+        except BaseException:
+            self.close()  # ends the children in the middle of their tasks, and so the threads that wait for them
+            raise
+        finally:
+            crew.dismiss()
+
+    def close(self) -> None:
+        """End all children, busy or not."""
+        children, self._children = self._children, []
+        for child in children:
+            child.process.kill()
+        for child in children:
+            child.process.wait()
+            for pipe in (child.process.stdin, child.process.stdout):
+                with suppress(OSError):  # what was still to be written to it
+                    if pipe is not None:
+                        pipe.close()
 
 
 def _value(answer: tuple[str, Any]) -> Any:
@@ -53,17 +92,18 @@ def _value(answer: tuple[str, Any]) -> Any:
 
 
 class _Crew:
-    """Children, and a thread for each that feeds it."""
+    """One run: a thread for each child feeds it."""
 
-    def __init__(self, work: Callable[..., Any], tasks: Iterator[tuple[Any, ...]], children: int) -> None:
-        self._work, self._tasks, self._lock = work, tasks, Lock()
-        self._answers: Queue[tuple[str, Any]] = Queue(2 * children)
-        self._children = [_start(work.__module__) for _ in range(children)]
-        self._threads = [Thread(target=self._drive, args=(child,), daemon=True) for child in self._children]
-        self.is_ready = False
-        """Whether a child has begun to work."""
+    def __init__(self, work: Callable[..., Any], tasks: Iterator[tuple[Any, ...]], children: list[_Child]) -> None:
+        self._work, self._tasks, self._lock, self._children = work, tasks, Lock(), list(children)
+        self._answers: Queue[tuple[str, Any]] = Queue(2 * len(children))
+        self._threads = [Thread(target=self._drive, args=(child,), daemon=True) for child in children]
         for thread in self._threads:
             thread.start()
+
+    def is_ready(self) -> bool:
+        """Whether a child can work."""
+        return any(child.is_ready for child in self._children)
 
     def take(self) -> tuple[Any, ...] | None:
         """The next task; None where there is none left."""
@@ -81,28 +121,23 @@ class _Crew:
                 yield _value(answer)
 
     def dismiss(self) -> None:
-        """End all children, busy or not."""
-        self._tasks = iter(())
-        for child in self._children:
-            child.kill()
+        """Wait for the threads, whose children have done their tasks or are gone."""
         while any(thread.is_alive() for thread in self._threads):
-            with suppress(Empty):  # a thread may be waiting for room
+            with suppress(Empty):  # one may be waiting for room
                 self._answers.get(timeout=0.01)
-        for child in self._children:
-            child.communicate()
 
-    def _drive(self, child: subprocess.Popen[bytes]) -> None:
-        assert child.stdin is not None and child.stdout is not None
+    def _drive(self, child: _Child) -> None:
+        to, of = child.process.stdin, child.process.stdout
+        assert to is not None and of is not None
         try:
-            self.is_ready = child.stdout.read(1) == _READY or self.is_ready
+            child.is_ready = child.is_ready or of.read(1) == _READY
             while (task := self.take()) is not None:
-                pickle.dump((self._work, task), child.stdin)
-                child.stdin.flush()
-                self._answers.put(pickle.load(child.stdout))  # noqa: S301  # of our own child
+                pickle.dump((self._work, task), to)
+                to.flush()
+                self._answers.put(pickle.load(of))  # noqa: S301  # of our own child
         except (EOFError, OSError, ValueError):
-            self._answers.put(
-                ("error", StoreError("A process that reads DICOM headers ended: is there enough memory?"))
-            )
+            error = StoreError("A process that reads DICOM headers ended: is there enough memory?")
+            self._answers.put(("error", error))
         except Exception as error:  # noqa: BLE001  # the tasks' own: raised where results are awaited
             self._answers.put(("error", error))
         finally:

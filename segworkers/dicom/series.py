@@ -89,7 +89,7 @@ def _found(headers: Sequence[Header], digest: PixelDigest) -> list[Found]:
         found.append(_refused(("other", sop_class), members, InputError(
             "not_an_image_volume", f"{len(members)} objects of SOP class {sop_class} are no slices of a volume.",
         )))  # fmt: skip
-    problem = _identity_problem(images)
+    problem = identity_problem(images)
     if problem:
         return [*found, _refused(("all",), images, problem)]
     stacks = [one for group in groups(images) for one in _of_group(group, digest)]
@@ -98,7 +98,10 @@ def _found(headers: Sequence[Header], digest: PixelDigest) -> list[Found]:
     return [*found, *stacks]
 
 
-def _identity_problem(headers: Sequence[Header]) -> InputError | None:
+def identity_problem(headers: Sequence[Header]) -> InputError | None:
+    """Why images of one series cannot be told apart or belong together: `missing_uid`, `mixed_patients`,
+    `incomplete_concatenation`.
+    """
     if not all(h.study_uid and h.series_uid and h.sop_uid for h in headers):
         return InputError(
             "missing_uid",

@@ -19,7 +19,7 @@ from segworkers.dicom.pixel_facts import PixelFacts, transfer_syntaxes
 from segworkers.dicom.suv import Suv
 from segworkers.pseudonyms import Kind, Pseudonyms
 
-REPAIRS = frozenset({"missing_slices", "variable_spacing", "gantry_tilt", "duplicates_dropped"})
+REPAIRS = frozenset({"missing_slices", "variable_spacing", "gantry_tilt", "duplicates_dropped", "level_left_out"})
 """Notes of what the geometry or the list of slices was adapted to; and those that begin with `split_by_`."""
 
 _TECHNICAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,+/_()-]{0,63}")

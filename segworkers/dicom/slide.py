@@ -123,6 +123,31 @@ class Slide:
         return cls(levels=tuple(_level(each) for each in raw.pop("levels")), **raw)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlidePart:
+    """What the header of one file tells; holds originals, so it stays where the crosswalk is."""
+
+    study_uid: str
+    series_uid: str
+    frame_of_reference_uid: str
+    group: tuple[int, int, str]
+    """Rows and columns of the total pixel matrix, and what the files of a level share: concatenation, or own UID."""
+    order: tuple[float, int, str]
+    """Focal plane, InstanceNumber and UID: of several images of one size the first is read."""
+    level: Level
+    """With this file alone."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> SlidePart:
+        """The inverse of `to_json`, after JSON made lists of tuples."""
+        changed: dict[str, Any] = {"group": tuple(raw["group"]), "order": tuple(raw["order"])}
+        return cls(**(raw | changed | {"level": _level(raw["level"])}))
+
+
 def _level(raw: dict[str, Any]) -> Level:
     positions = raw["positions"]
     changed: dict[str, Any] = {name: tuple(raw[name]) for name in ("tile", "pixel_um", "notes")}

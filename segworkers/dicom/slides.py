@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -31,7 +30,8 @@ from schemas.sources import DICOM_SCHEME, Source
 from segworkers.dicom.elements import DamagedHeaderError, Elements
 from segworkers.dicom.functional_groups import PER_FRAME, SHARED, tag_of
 from segworkers.dicom.places import FileState
-from segworkers.dicom.slide import Level, Slide, SlideFile
+from segworkers.dicom.slide import Level, Slide, SlideFile, SlidePart
+from segworkers.pseudonyms import Pseudonyms
 
 WHOLE_SLIDE_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 """SOP class of VL Whole Slide Microscopy images."""
@@ -50,19 +50,9 @@ _HEIGHT, _PATH = tag_of("ZOffsetInSlideCoordinateSystem"), tag_of("OpticalPathId
 _COLOURS = ("red", "green", "blue")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlidePart:
-    """What the header of one file tells; holds originals, so it stays where the crosswalk is."""
-
-    study_uid: str
-    series_uid: str
-    frame_of_reference_uid: str
-    group: tuple[int, int, str]
-    """Rows and columns of the total pixel matrix, and what the files of a level share: concatenation, or own UID."""
-    order: tuple[float, int, str]
-    """Focal plane, InstanceNumber and UID: of several images of one size the first is read."""
-    level: Level
-    """With this file alone."""
+def is_level(image_type: Sequence[str]) -> bool:
+    """Whether a whole-slide image shows the specimen itself: the third value of ImageType (PS3.3 C.8.12.4.1.1)."""
+    return tuple(image_type[2:3]) == ("VOLUME",)
 
 
 def read_part(file: BinaryIO, place: str, state: FileState) -> SlidePart:
@@ -72,7 +62,7 @@ def read_part(file: BinaryIO, place: str, state: FileState) -> SlidePart:
     `slide_spacing_missing`, `slide_pixels_unsupported`, `slide_tiles_inconsistent`, `read_failed`.
     """
     kind = _header(file, ("SOPClassUID", "ImageType"))
-    if kind.get("SOPClassUID") != WHOLE_SLIDE_STORAGE or "VOLUME" not in _texts(kind.get("ImageType"))[2:3]:
+    if kind.get("SOPClassUID") != WHOLE_SLIDE_STORAGE or not is_level(_texts(kind.get("ImageType"))):
         raise InputError("not_a_slide_level", "expected an image of the slide itself, found another.", "Nothing to do.")
     header = _header(file, _TAGS)
     is_full = header.get("DimensionOrganizationType") == "TILED_FULL"
@@ -113,13 +103,13 @@ def slides_of(parts: Iterable[SlidePart], series_id: str) -> Slide:
     )
 
 
-def slide_source(slide: Slide, level: Level) -> Source:
+def slide_source(slide: Slide, level: Level, names: Pseudonyms) -> Source:
     """The 2-D source that reads a level. Its pixels lie in no map and no patient: they have a size, `pixel_um`."""
     coarser = {round(level.columns / other.columns) for other in slide.levels if other.columns < level.columns}
     bands = _COLOURS if level.samples == 3 else ("gray",)
     return Source(
         uri=f"{DICOM_SCHEME}{slide.series_id}",
-        fingerprint=level.fingerprint,
+        fingerprint=names.of("file", level.fingerprint),
         grid=PixelGrid(shape=(1, level.rows, level.columns)),
         dtype=level.dtype,
         bands=bands,

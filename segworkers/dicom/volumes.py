@@ -1,15 +1,18 @@
-"""Volumes: from headers in the cache to sources, refusals and rows of `series`; stacks go into the crosswalk."""
+"""Volumes and slides: from headers in the cache to sources, refusals and rows of `series`.
+
+Stacks and slides go into the crosswalk.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from schemas.errors import InputError
+from schemas.errors import InputError, StoreError
 from schemas.grids import PixelGrid
 from schemas.sources import DICOM_SCHEME, Source
 from segworkers.dicom.crosswalk import Crosswalk
@@ -40,14 +43,12 @@ class Decided:
     names: tuple[tuple[Kind, str, str], ...] = field(repr=False)
 
 
-def decide_series(crosswalk: Crosswalk, series: Collection[str], chunks: Iterable[str]) -> Decided:
-    """Decide on the series (original UIDs) whose headers lie in those chunks of the cache; keep their stacks."""
-    cache, wanted = HeaderCache(crosswalk.folder), frozenset(series)
-    headers: dict[tuple[str, int], Header] = {}
-    for key in chunks:
-        for _, _, outcome in cache.load(key):
-            if isinstance(outcome, tuple):
-                headers.update({(each.place, each.frame): each for each in outcome if each.series_uid in wanted})
+def decide_series(crosswalk: Crosswalk, series: Mapping[str, int], chunks: Iterable[str]) -> Decided:
+    """Decide on series (original UID: frames) whose headers lie in those chunks of the cache; keep their stacks.
+
+    Raises StoreError where the cache does not hold as many frames: a volume would lack slices that were found.
+    """
+    headers = _headers(HeaderCache(crosswalk.folder), series, chunks)
     decisions = decide(headers.values(), crosswalk.pseudonyms(), PixelDigests())
     for decision in decisions:
         if decision.stack is not None:
@@ -58,6 +59,24 @@ def decide_series(crosswalk: Crosswalk, series: Collection[str], chunks: Iterabl
         rows=tuple(decision.row for decision in decisions),
         names=tuple(dict.fromkeys(name for decision in decisions for name in decision.originals)),
     )
+
+
+def _headers(cache: HeaderCache, series: Mapping[str, int], chunks: Iterable[str]) -> dict[tuple[str, int], Header]:
+    """By place and frame: overlapping inputs have found some twice."""
+    headers: dict[tuple[str, int], Header] = {}
+    count = 0
+    for key in chunks:
+        for _, _, outcome in cache.load(key):
+            for each in outcome if isinstance(outcome, tuple) else ():
+                if each.series_uid in series:
+                    headers[each.place, each.frame] = each
+                    count += 1
+    if count != sum(series.values()):
+        raise StoreError(
+            f"the crosswalk's folder `headers` holds {count} of {sum(series.values())} headers that were just written. "
+            "Another program has changed it, or other versions of this one run beside it: run again."
+        )
+    return headers
 
 
 def source_of(decision: Decision) -> Source | None:

@@ -14,7 +14,10 @@ from schemas.errors import SpecError
 from schemas.models import ModelManifest
 
 REQUIRED = ("kind", "window", "overlap", "classes")
-OPTIONAL = ("name", "bands", "normalise", "resolution", "connectivity", "blend", "batch", "object_size")
+OPTIONAL = (
+    *("name", "bands", "normalise", "context", "resolution", "spacing", "orientation", "modalities", "connectivity"),
+    *("blend", "batch", "object_size"),
+)
 _MISSING = object()
 _INTEGERS: tuple[type[int], ...] = cast(Any, (int, np.integer))
 _REALS: tuple[type[float], ...] = cast(Any, (int, float, np.integer, np.floating))
@@ -154,6 +157,23 @@ def _positive(value: Any) -> float | None:
     return float(value)
 
 
+def _spacing(value: Any) -> tuple[float, float, float] | None:
+    if value is None:
+        return None
+    sides = [_positive(side) for side in value]
+    if len(sides) != 3 or None in sides:
+        raise ValueError
+    return cast("tuple[float, float, float]", tuple(sides))
+
+
+def _modalities(value: Any) -> tuple[str, ...]:
+    return _names(value) if isinstance(value, str) or value else ()
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError
@@ -171,7 +191,11 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "'none', 'unit', 'percentile', 'zscore' or 'otsu'",
         _one_of("none", "unit", "percentile", "zscore", "otsu"),
     ),
+    "context": ("three whole numbers (z, y, x) of at least 0", _triple(0)),
     "resolution": ("metres per pixel above 0, or None", _positive),
+    "spacing": ("three numbers (z, y, x) of millimetres above 0, or None", _spacing),
+    "orientation": ("three letters such as 'LPS' or 'RAS', or None", _optional_text),
+    "modalities": ("a list or tuple of modalities such as 'CT', empty for any", _modalities),
     "connectivity": ("4, 8, 6, 18 or 26", _one_of(4, 8, 6, 18, 26)),
     "blend": ("'none' or 'gaussian'", _one_of("none", "gaussian")),
     "batch": ("three whole numbers (z, y, x) of at least 1", _triple(1)),

@@ -163,9 +163,9 @@ class DeepMetaSegmenter:
                 f"{self._manifest.name}: expected windows of shape {(1, *self._manifest.shown)} (channels, z, y, x), "
                 f"found {windows.shape[1:]}.",
             )
-        slices = np.stack([equalised(window[0, 0], real[0]) for window, real in zip(windows, valid, strict=True)])
-        if not np.isfinite(slices).all():
+        if not np.isfinite(windows[:, 0][valid]).all():
             raise TileError("not_finite", f"{self._manifest.name}: expected finite numbers, found NaN or infinity.")
+        slices = np.stack([equalised(window[0, 0], real[0]) for window, real in zip(windows, valid, strict=True)])
         with torch.inference_mode():
             scores = self._network(torch.from_numpy(slices[:, None]).to(self._device))
         return DenseProbabilities(torch.softmax(scores, 1).cpu().numpy()[:, :, None])

@@ -21,11 +21,13 @@ from moto.server import ThreadedMotoServer
 from pydicom.fileset import FileSet
 
 from jobs import dicom_catalog
-from jobs.dicom_catalog import DicomCatalog, catalog_dicom, is_dicom_input
+from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
 from schemas.errors import StoreError
 from segworkers.dicom import processes, scanning
 from segworkers.dicom.crosswalk import Crosswalk
+from segworkers.dicom.header_cache import HeaderCache
 from segworkers.dicom.places import Places
+from segworkers.dicom.processes import Processes
 from tests import dicom_variants
 from tests.dicom_files import SENTINEL, UID_ROOT, Layout, ct_series, save
 
@@ -166,6 +168,20 @@ def test_a_torn_cache_is_read_again(archive: Path, crosswalk: Crosswalk) -> None
     assert comparable(catalog(crosswalk, archive)) == comparable(first)
 
 
+def test_headers_that_vanish_before_they_are_decided_on_are_told(
+    archive: Path, crosswalk: Crosswalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(ct_series(), archive)
+    before = HeaderCache.store
+
+    def store(self: HeaderCache, key: str, found: Any) -> None:
+        before(self, key, list(found)[1:])
+
+    monkeypatch.setattr(HeaderCache, "store", store)
+    with pytest.raises(StoreError, match="23 of 24 headers"):
+        catalog(crosswalk, archive)
+
+
 def test_inputs_that_overlap_count_once(archive: Path, crosswalk: Crosswalk, tmp_path: Path) -> None:
     made = save(ct_series(), archive / "a")
     save(ct_series(study="2"), archive / "b")
@@ -232,18 +248,19 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_a_child_that_dies_is_told(children: list[Any]) -> None:
-    running = processes.run(time.sleep, ((0.02,) for _ in range(10**9)), 2)
-    next(running)
-    children[0].kill()
-    with pytest.raises(StoreError, match="ended: is there enough memory"):
-        list(running)
+    with Processes(2) as workers:
+        running = workers.run(time.sleep, ((0.02,) for _ in range(10**9)))
+        next(running)
+        children[0].kill()
+        with pytest.raises(StoreError, match="ended: is there enough memory"):
+            list(running)
     assert all(child.returncode is not None for child in children)
 
 
 def test_work_that_fails_is_told_without_its_text(children: list[Any]) -> None:
     for count in (1, 2):
         with pytest.raises(StoreError, match=r"failed \(FileNotFoundError\)") as told:
-            list(processes.run(os.stat, [("/nowhere/ZZPHI",)] * 9, count))
+            list(Processes(count).run(os.stat, [("/nowhere/ZZPHI",)] * 9))
         assert SENTINEL not in str(told.value)
     assert len(children) == 2
 
@@ -254,11 +271,14 @@ def test_every_task_is_done_once_and_endless_work_can_be_left(children: list[Any
             time.sleep(0.02)
             yield (-k,)
 
-    assert sorted(processes.run(abs, slowly(), 3)) == list(range(100))
-    running = processes.run(abs, ((k,) for k in range(10**9)), 2)
-    assert next(running) >= 0
-    running.close()
-    assert len(children) == 5 and all(child.returncode is not None for child in children)
+    with Processes(3) as workers:
+        for _ in range(2):
+            assert sorted(workers.run(abs, slowly())) == list(range(100))
+        assert list(workers.run(abs, [(-1,)], alone=True)) == [1]
+        running = workers.run(abs, ((k,) for k in range(10**9)))
+        assert next(running) >= 0
+        running.close()
+    assert len(children) == 3 and all(child.returncode is not None for child in children)
 
 
 def test_a_zip_and_a_dicomdir_give_what_the_folder_gives(archive: Path, tmp_path: Path, crosswalk: Crosswalk) -> None:
@@ -302,6 +322,19 @@ def test_only_files_that_no_raster_reader_knows_are_claimed(archive: Path, monke
     assert not is_dicom_input(str(archive))
     assert not is_dicom_input(str(archive / "absent.dcm"))
     assert is_dicom_input("s3://b/x.dcm") and not is_dicom_input("s3://b/x") and not is_dicom_input("ftp://x/y.dcm")
+
+
+def test_whether_there_is_dicom_is_found_by_content(archive: Path, tmp_path: Path) -> None:
+    for name in ("a/notes.txt", "a/x.tif", "a/LOCK", "a/list.csv"):
+        (archive / name).parent.mkdir(parents=True, exist_ok=True)
+        (archive / name).write_bytes(b"")
+    assert not holds_dicom([str(archive), str(archive / "a" / "*"), "s3:", str(tmp_path / "absent")])
+    dicom_variants.make("no_preamble", archive / "old")
+    assert holds_dicom([str(archive / "a"), str(archive / "old")])
+    with zipfile.ZipFile(tmp_path / "torn.zip", "w") as packed:
+        packed.writestr("x", b"x")
+    assert holds_dicom([str(tmp_path / "torn.zip")])  # whatever is in it, this catalog tells of it
+    assert not holds_dicom([str(archive / "a"), str(tmp_path / "*.zip")])
 
 
 def test_no_identity_leaves_the_crosswalk(archive: Path, crosswalk: Crosswalk, capfd: Any, caplog: Any) -> None:

@@ -116,6 +116,15 @@ def test_sums_of_many_small_and_few_large_floats_lose_nothing() -> None:
     assert found.mean[0] == pytest.approx(float(np.float32(0.1)) * 9998 / 10000, rel=1e-12)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_a_finite_number_is_left_out_and_counted(bad: float) -> None:
+    values = np.array([[[1, bad, 3]], [[bad, bad, bad]]], np.float32)
+    masks = [np.indices(values.shape)[0] == z for z in range(2)]
+    found = collected(masks, values, np.ones(values.shape, bool))
+    assert (found.mean[0], found.min[0], found.max[0]) == (2, 1, 3)
+    assert found.invalid_count.tolist() == [1, 3] and found.reason.tolist() == [None, "no_valid_values"]
+
+
 def test_zeros_of_both_signs_come_out_as_zero() -> None:
     zeros = np.array([[[-0.0, 0.0]], [[0.0, -0.0]]], np.float32)
     found = collected([zeros == 0], zeros, zeros == 0)

@@ -12,7 +12,7 @@ from schemas.masks import NO_RUNS, to_runs
 from schemas.volumes import VolumeGeometry
 from segworkers.volume_measures import VolumeMeasurements, measure_in_patient
 from tests.mask_strategies import batch
-from tests.volume_geometries import ellipsoid, geometry, turned
+from tests.volume_geometries import brute_max_diameter, ellipsoid, geometry, turned
 
 UNIT = geometry()
 
@@ -92,6 +92,24 @@ def test_the_short_line_is_as_long_as_the_short_axis_and_stands_across_the_long_
         assert (c - a) @ volume.normal == pytest.approx(0, abs=1e-9)
 
 
+def test_the_short_line_lies_midway_between_what_bounds_the_mask_on_either_side() -> None:
+    # Along x from 0 to 10; above, row 4 reaches from x = 2 to 4, below, row 0 has x = 8.
+    mask = np.zeros((1, 5, 11), bool)
+    mask[0, 2], mask[0, 4, 2:5], mask[0, 0, 8] = True, True, True
+    axes = measured(mask, UNIT, (7, 0, 0)).axes
+    assert (axes.long_mm[0], axes.short_mm[0]) == (10, 4)
+    assert sorted(axes.short_ends[0].tolist()) == pytest.approx(np.array([[7, 0, 5.5], [7, 4, 5.5]]))
+
+
+def test_the_largest_diameter_is_found_in_scattered_voxels() -> None:
+    rng = np.random.default_rng(4)
+    masks = [rng.random((9, 12, 14)) < share for share in np.geomspace(0.002, 0.1, 150)]
+    masks = [mask for mask in masks if mask.sum() > 1]
+    for volume in (geometry(spacing=(1.5, 1, 1)), geometry(spacing=(0.2, 1, 0.5), tilt_deg=25)):
+        found = measure_in_patient(*batch([to_runs(mask) for mask in masks]), volume).max_diameter_mm
+        assert found == pytest.approx([brute_max_diameter(mask, volume) for mask in masks], rel=1e-12)
+
+
 @pytest.mark.parametrize("diameter_mm", [10.0, 20.0, 35.0])
 def test_a_disc_measures_its_diameter_between_centres(diameter_mm: float) -> None:
     y, x = np.indices((64, 64)) * 0.7
@@ -167,13 +185,16 @@ def test_surface_is_that_of_the_marching_cubes_mesh_in_a_sheared_stack() -> None
         assert measured(mask, volume, (3, 4, 5)).surface_mm2[0] == pytest.approx(truth, rel=1e-6)
 
 
-def test_surface_follows_the_steps_between_slices() -> None:
+@pytest.mark.parametrize(("first", "depth"), [(0, 4), (1, 2), (0, 1), (3, 1)])
+def test_surface_follows_the_steps_between_slices_and_beyond_the_ends_goes_on_as_the_last(
+    first: int, depth: int
+) -> None:
     volume = geometry((4, 8, 8), (1, 0.5, 2.0), places=(0.0, 1.0, 4.0, 5.5))
-    mask = np.ones((2, 3, 4), bool)
+    mask = np.random.default_rng(2).random((depth, 3, 4)) < 0.7
     vertices, faces, _, _ = marching_cubes(np.pad(mask, 1).astype(np.float32), 0.5)
-    vertices[:, 0] = np.interp(vertices[:, 0], [0, 1, 2, 3], [0.0, 1.0, 4.0, 5.5])
+    vertices[:, 0] = np.interp(vertices[:, 0] + first, range(6), [-1.0, 0.0, 1.0, 4.0, 5.5, 7.0])
     truth = mesh_surface_area(vertices * [1, 0.5, 2.0], faces)
-    assert measured(mask, volume, (1, 2, 2)).surface_mm2[0] == pytest.approx(truth, rel=1e-6)
+    assert measured(mask, volume, (first, 2, 2)).surface_mm2[0] == pytest.approx(truth, rel=1e-6)
 
 
 @pytest.mark.parametrize(("radius", "excess"), [(3, 0.05), (5, 0.08), (15, 0.09), (30, 0.09)])

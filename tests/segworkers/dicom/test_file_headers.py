@@ -6,6 +6,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.fileset import FileSet
+from pydicom.multival import MultiValue
 
 from segworkers.dicom import header_bytes
-from segworkers.dicom.file_headers import read_headers
+from segworkers.dicom.file_headers import WANTED, read_headers
 from segworkers.dicom.header import Header
+from segworkers.dicom.header_bytes import read_elements
 from segworkers.dicom.places import Candidate, Places, Unusable
 from tests import dicom_variants
 from tests.dicom_files import ct_series, save
@@ -357,6 +361,59 @@ def test_patient_data_do_not_show(tmp_path: Path) -> None:
     shown = io.StringIO()
     print(found, file=shown)
     assert "ZZPHI" not in shown.getvalue() and "2.999.4711" not in shown.getvalue()
+
+
+KINDS = ("private", "text", "sequence", "open sequence", "open private", "open bytes", "overlay", "empty")
+
+
+def add(dataset: Dataset, kind: str, k: int) -> None:
+    """An attribute that nobody asks for, in the way of those that are."""
+    item = Dataset()
+    item.PatientID, item.ImagePositionPatient, item.Rows = "other", ["9", "9", "9"], 99
+    if kind in ("private", "open private", "open bytes"):
+        block = dataset.private_block(0x0009 + 2 * k, "ACME", create=True)
+        if kind == "private":
+            block.add_new(1, "UN", b"\x20\0\x32\0DS\x04\0" * (k + 1))
+        elif kind == "open private":
+            block.add_new(1, "SQ", [item, item])
+            block[1].is_undefined_length = True
+        else:
+            block.add_new(1, "OB", encapsulate([b"\x28\0\x10\0US\x02\0\x01\x01"]))
+            block[1].is_undefined_length = True
+    elif kind == "overlay":
+        dataset.add_new(0x60003000, "OW", bytes(300 * (k + 1)))
+    elif kind == "text":
+        dataset.add_new("ImageComments", "LT", "x" * 9 * k)
+    elif kind == "empty":
+        dataset.add_new("SliceLocation", "DS", None)
+    else:
+        dataset.add_new("SourceImageSequence", "SQ", [item] * k)
+        dataset["SourceImageSequence"].is_undefined_length = kind == "open sequence"
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kinds=st.lists(st.sampled_from(KINDS), max_size=8), syntax=st.sampled_from([IMPLICIT, EXPLICIT]))
+def test_whatever_lies_between_the_same_is_read_as_by_pydicom(tmp_path: Path, kinds: list[str], syntax: str) -> None:
+    slice_ = ct_series()[5]
+    slice_.file_meta.TransferSyntaxUID = syntax
+    for k, kind in enumerate(kinds):
+        if not (kind == "open bytes" and syntax == IMPLICIT):  # the standard has no such thing
+            add(slice_, kind, k)
+    file = save([slice_], tmp_path).files[0]
+    expected = pydicom.dcmread(file)
+    places = Places()
+    state = places.state(str(file))
+    found = read_elements(partial(places.read, str(file)), state.size, WANTED, lambda _: True, 256)
+    assert (found.syntax, found.pixel_bytes) == (syntax, len(expected.PixelData))
+    assert found.pixels_at == expected["PixelData"].file_tell
+    for tag in WANTED & {int(tag) for tag in expected.keys()}:  # noqa: SIM118
+        value = expected[tag].value
+        if expected[tag].VR in ("DS", "IS", "US"):
+            several = value if isinstance(value, MultiValue) else [value]
+            assert found.numbers(tag) == tuple(map(float, several))
+        elif expected[tag].VR != "SQ":
+            several = value if isinstance(value, MultiValue) else [value]
+            assert found.texts(tag) == tuple(str(each) for each in several if str(each))
 
 
 def damaged(data: bytes, cuts: Sequence[tuple[int, bytes]]) -> bytes:

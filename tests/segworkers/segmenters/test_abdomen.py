@@ -26,8 +26,10 @@ class Body:
     hip: int = 40
     table: bool = True
 
-    @cache
     def scan(self) -> NDArray[np.int16]:
+        return scan_of(self).copy()
+
+    def made(self) -> NDArray[np.int16]:
         z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
         hu = np.full(SHAPE, -1000, np.int16)
         trunk = ((y - 50) / 35.0) ** 2 + ((x - 65) / 50.0) ** 2 <= 1
@@ -46,6 +48,11 @@ class Body:
         if self.table:
             hu[:, 95:98, 10:120] = 100
         return hu
+
+
+@cache
+def scan_of(body: Body) -> NDArray[np.int16]:
+    return body.made()
 
 
 def box_of(hu: NDArray[np.int16]) -> Box:
@@ -93,7 +100,7 @@ def test_air_alone_and_tiny_scans_give_a_box_inside_the_scan() -> None:
 
 
 def test_padding_counts_as_air() -> None:
-    hu, valid = Body(table=False).scan().copy(), np.ones(SHAPE, bool)
+    hu, valid = Body(table=False).scan(), np.ones(SHAPE, bool)
     expected = box_of(hu)
     hu[:, :10], valid[:, :10] = 3000, False
     assert abdomen_box(hu, valid, SPACING, LARGEST) == expected

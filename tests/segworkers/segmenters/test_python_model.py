@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -91,8 +92,63 @@ def test_class_attributes_are_read_without_constructing(tmp_path: Path) -> None:
     assert (manifest.name, manifest.bands, manifest.normalise) == ("heavy net", ("red", 1), "unit")
     assert (manifest.resolution, manifest.connectivity, manifest.batch) == (0.5, 4, (1, 2, 2))
     assert manifest.blend == "gaussian"
+    assert (manifest.context, manifest.spacing, manifest.orientation, manifest.modalities) == ((0, 0, 0), None, None, ())
     with pytest.raises(SpecError, match=r"Heavy\(device='cpu'\) raised MemoryError: weights \(.*model.py:\d+\)"):
         load_model(spec)
+
+
+def test_a_model_for_volumes_declares_what_it_must_be_shown(tmp_path: Path) -> None:
+    reference = _write(
+        tmp_path,
+        """
+        class Lesions(Base):
+            window = (2, 4, 4)
+            context = [1, np.int64(2), 0]
+            spacing = np.array([3, 1.5, 1.5])
+            orientation = "RAS"
+            modalities = ["CT", "PT"]
+            def predict(self, windows):
+                assert windows.shape[2:] == (4, 8, 4)
+                return (windows[:, 0, 1:-1, 2:-2] > 3).astype(np.uint8)
+        class Whole(Lesions):
+            def predict(self, windows):
+                return (windows[:, 0] > 3).astype(np.uint8)
+        class Default(Base):
+            context, spacing, orientation, modalities = (0, 0, 0), None, None, ()
+        """,
+    )
+    manifest, spec = resolve_model(f"{reference}:Lesions", {})
+    assert (manifest.context, manifest.spacing) == ((1, 2, 0), (3.0, 1.5, 1.5))
+    assert (manifest.orientation, manifest.modalities) == ("RAS", ("CT", "PT"))
+    windows, valid = np.full((1, 1, *manifest.shown), 5, np.int16), np.ones((1, *manifest.shown), bool)
+    assert load_model(spec).predict(windows, valid).classes.shape == (1, 2, 4, 4)
+    with pytest.raises(TileError, match=r"expected class maps .* of shape \(1, 2, 4, 4\), found shape \(1, 4, 8, 4\)"):
+        load_model(resolve_model(f"{reference}:Whole", {})[1]).predict(windows, valid)
+    plain = resolve_model(f"{reference}:Default", {})[0]
+    assert replace(plain, name="Base", digest="") == replace(resolve_model(f"{reference}:Base", {})[0], digest="")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("context = (1, 1)", "context: expected three whole numbers"),
+        ("context = (0, -1, 0)", "context: expected three whole numbers"),
+        ("spacing = (3, 1)", "spacing: expected three numbers"),
+        ("spacing = (3, 1, 0)", "spacing: expected three numbers"),
+        ("spacing = 3.0", "spacing: expected three numbers"),
+        ("spacing = (3, 1, None)", "spacing: expected three numbers"),
+        ("orientation = 1", "orientation: expected three letters"),
+        ("orientation = 'LRS'", "orientation must be one of L R, one of P A and one of S I"),
+        ("orientation = 'LPSS'", "orientation must be one of L R"),
+        ("orientation = 'SPL'", "in this order, such as LPS, got 'SPL'"),
+        ("modalities = 'CT'", "modalities: expected a list or tuple"),
+        ("modalities = [1]", "modalities: expected a list or tuple"),
+    ],
+)
+def test_what_a_model_for_volumes_cannot_mean_is_refused(tmp_path: Path, line: str, problem: str) -> None:
+    reference = _write(tmp_path, f"class Odd(Base):\n    {line}\n")
+    with pytest.raises(SpecError, match=re.escape(problem)):
+        resolve_model(f"{reference}:Odd", {})
 
 
 def test_instance_attributes_and_properties_are_read_from_an_instance_on_the_cpu(tmp_path: Path) -> None:

@@ -90,6 +90,13 @@ def test_a_convolution_by_slabs_is_the_convolution(depth: int, kernel: tuple[int
         assert torch.allclose(found, layer(torch.cat(parts, 1)), atol=1e-6)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6, 7, 13])
+def test_upsampling_by_slabs_is_repeating_and_averaging(depth: int) -> None:
+    x = torch.randn(2, 3, depth, 4, 5)
+    expected = functional.avg_pool3d(functional.interpolate(x, scale_factor=3.0), 3, 1)
+    assert torch.allclose(torch_unets._upsampled(x), expected, atol=1e-6)
+
+
 def test_the_norm_is_keras_norm_and_a_leaky_relu() -> None:
     x = torch.randn(2, 3, 4, 5, 6) * 7 + 3
     mean = x.mean((2, 3, 4), keepdim=True)
