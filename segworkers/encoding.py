@@ -187,7 +187,7 @@ def _exposed(views: Views, pixels: NDArray[np.int64], tile: WorkTile, lattice: L
         own.append((first - 1) * stride + window + reach if first > 0 else 0)
         stop.append(last * stride - reach if last < n else lattice.extent[axis])
     boxes = np.tile(np.array([*own, *stop], np.int64), (len(views), 1))
-    return pixels_in_boxes(views.masks, np.arange(len(views)), boxes, len(views)) < pixels
+    return pixels_in_boxes(views.masks, views.extents, np.arange(len(views)), boxes) < pixels
 
 
 def _close(
