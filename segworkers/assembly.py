@@ -28,11 +28,7 @@ def assemble(views: Views, groups: Groups, lattice: Lattice) -> Objects:
     member = np.flatnonzero(groups.group >= 0)
     group = groups.group[member]
     n_views = np.bincount(group, minlength=count).astype(np.int64)
-    alone = n_views[group] == 1
-    # The only view of an object is the best one in every cell.
-    whole = _named(views.masks.gather(member[alone], views.extents), group[alone])
-    pieces = _pieces(views.take(member[~alone]), group[~alone], lattice)
-    masks = _never_empty(concatenate([whole, pieces]), views, groups).canonical()
+    masks = _never_empty(_masks(views, groups.group, n_views, lattice), views, groups).canonical()
     score = np.full(count, -np.inf)
     np.maximum.at(score, group, views.score[member])
     label = np.zeros(count, np.int64)
@@ -42,16 +38,30 @@ def assemble(views: Views, groups: Groups, lattice: Lattice) -> Objects:
     return Objects(label, score, masks, n_views, groups.min_overlap, ~seen_whole)
 
 
-def _named(masks: RunTable, name: NDArray[np.int64]) -> RunTable:
-    return RunTable(masks.runs, name[masks.owner])
+def _masks(views: Views, group: NDArray[np.int64], n_views: NDArray[np.int64], lattice: Lattice) -> RunTable:
+    """What the objects' cells take of their views; owners are the objects, in no order."""
+    member = np.flatnonzero(group >= 0)
+    # An object's only view is the best one in each cell.
+    is_shared = n_views[group[member]] > 1
+    alone, shared = member[~is_shared], member[is_shared]
+    first, last = lattice.cells_of_boxes(views.extents.boxes[shared])
+    # Only what lies in several cells must be cut.
+    is_cut = first != last
+    uncut, cut = shared[~is_cut], shared[is_cut]
+    pieces, piece_cell = split_at_cells(views.masks.gather(cut, views.extents), lattice)
+    fragment, view, cell = _fragments(pieces.owner, piece_cell)
+    boxes = np.concatenate((views.extents.boxes[uncut], RunTable(pieces.runs, fragment).extents(len(view)).boxes))
+    view, cell = np.concatenate((uncut, cut[view])), np.concatenate((first[~is_cut], cell))
+    chosen = _chosen(boxes, view, cell, views, group, lattice)
+    whole = np.concatenate((alone, uncut[chosen[: len(uncut)]]))
+    pieces = pieces.take(chosen[len(uncut) :][fragment])
+    return concatenate([_named(views, whole, group), RunTable(pieces.runs, group[cut][pieces.owner])])
 
 
-def _pieces(views: Views, group: NDArray[np.int64], lattice: Lattice) -> RunTable:
-    """What objects take of their views, cell by cell; owners are the objects."""
-    pieces, cell = split_at_cells(views.masks, lattice)
-    fragment, view, cell_of = _fragments(pieces.owner, cell)
-    chosen = _chosen(RunTable(pieces.runs, fragment), view, cell_of, views, group, lattice)
-    return _named(pieces.take(chosen[fragment]), group)
+def _named(views: Views, rows: NDArray[np.int64], group: NDArray[np.int64]) -> RunTable:
+    """The masks at `rows`; owners are their objects."""
+    masks = views.masks.gather(rows, views.extents)
+    return RunTable(masks.runs, group[rows][masks.owner])
 
 
 def _spans(views: Views, masks: RunTable, group: NDArray[np.int64], count: int, lattice: Lattice) -> NDArray[np.bool_]:
@@ -91,24 +101,22 @@ def _fragments(owner: Any, cell: Any) -> Any:  # pragma: no cover - compiled
 
 
 def _chosen(
-    fragments: RunTable,
+    boxes: NDArray[np.int64],
     view: NDArray[np.int64],
     cell: NDArray[np.int64],
     views: Views,
     group: NDArray[np.int64],
     lattice: Lattice,
 ) -> NDArray[np.bool_]:
-    """(fragments,) whether the fragment is its object's in its cell."""
+    """(n,) whether what lies in a cell of a view is its object's there; boxes: (n, 6) of these fragments."""
     cells = int(np.prod(lattice.shape))
     place = group[view] * cells + cell
     chosen = views.window[view] == cell
-    unowned = np.flatnonzero(~_contains(np.sort(group * cells + views.window), place))
+    unowned = np.flatnonzero(~_contains(np.sort((group * cells + views.window)[group >= 0]), place))
     if not len(unowned):
         return chosen
-    name = np.full(len(view), -1, np.int64)
-    name[unowned] = np.arange(len(unowned))
-    depth = _depth(bounding_boxes(fragments.renumber(name), len(unowned)), views.window[view[unowned]], lattice)
     place, view = place[unowned], view[unowned]
+    depth = _depth(boxes[unowned], views.window[view], lattice)
     order = np.lexsort((views.rank[view], views.window[view], -depth, place))
     # The deepest view of each object and cell decides on the window; all parts that the window saw count.
     begins = np.r_[True, np.diff(place[order]) != 0]
@@ -145,4 +153,4 @@ def _never_empty(masks: RunTable, views: Views, groups: Groups) -> RunTable:
     rows = np.flatnonzero((groups.group >= 0) & lost[groups.group])
     order = rows[np.lexsort((views.rank[rows], views.window[rows], -pixels[rows], groups.group[rows]))]
     largest = order[np.r_[True, np.diff(groups.group[order]) != 0]]
-    return concatenate([masks, _named(views.masks.gather(largest, views.extents), groups.group[largest])])
+    return concatenate([masks, _named(views, largest, groups.group)])

@@ -40,11 +40,11 @@ def box_pairs(
 
 
 @numba.njit(cache=True, nogil=True)
-def _bucket(label: int, first: Any, last: Any, k: int, mask: int) -> int:  # pragma: no cover - compiled
-    """Where the k-th bin of a box is listed."""
-    width, height = last[2] - first[2] + 1, last[1] - first[1] + 1
-    x, y, z = first[2] + k % width, first[1] + k // width % height, first[0] + k // (width * height)
-    mixed = ((label * 1000003 + z) * 1000003 + y) * 1000003 + x
+def _bucket(label: Any, first: Any, last: Any, a: int, k: int, mask: int) -> int:  # pragma: no cover - compiled
+    """Where the k-th bin of box a is listed."""
+    width, height = last[a, 2] - first[a, 2] + 1, last[a, 1] - first[a, 1] + 1
+    x, y, z = first[a, 2] + k % width, first[a, 1] + k // width % height, first[a, 0] + k // (width * height)
+    mixed = ((label[a] * 1000003 + z) * 1000003 + y) * 1000003 + x
     return int((mixed ^ (mixed >> 17)) & mask)
 
 
@@ -59,12 +59,12 @@ def _listed(first: Any, last: Any, label: Any) -> Any:  # pragma: no cover - com
         for axis in range(3):
             bins[a] *= last[a, axis] - first[a, axis] + 1
         for k in range(bins[a]):
-            begins[_bucket(label[a], first[a], last[a], k, buckets - 1) + 1] += 1
+            begins[_bucket(label, first, last, a, k, buckets - 1) + 1] += 1
     begins = np.cumsum(begins)
     place, members = begins.copy(), np.empty(begins[-1], np.int64)
     for a in range(len(label)):
         for k in range(bins[a]):
-            bucket = _bucket(label[a], first[a], last[a], k, buckets - 1)
+            bucket = _bucket(label, first, last, a, k, buckets - 1)
             members[place[bucket]] = a
             place[bucket] += 1
     return members, begins, bins
@@ -83,29 +83,31 @@ def _pairs(
     for a in range(len(label)):
         start = count
         for k in range(bins[a]):
-            bucket = _bucket(label[a], first[a], last[a], k, len(begins) - 2)
+            bucket = _bucket(label, first, last, a, k, len(begins) - 2)
             for m in range(begins[bucket + 1] - 1, begins[bucket] - 1, -1):
                 b = members[m]
                 if b <= a:
                     break
-                if latest[b] == a or label[a] != label[b] or family[a] == family[b]:
-                    continue
-                if not _meet(low[a], high[a], low[b], high[b]):
+                if not _meet(low, high, a, b) or latest[b] == a or label[a] != label[b] or family[a] == family[b]:
                     continue
                 latest[b] = a
                 if count == capacity:
                     left = np.concatenate((left, np.empty(capacity, np.int64)))
                     right = np.concatenate((right, np.empty(capacity, np.int64)))
                     capacity *= 2
-                left[count], right[count] = a, b
+                # Few: each is put in its place among those before it.
+                place = count
+                while place > start and right[place - 1] > b:
+                    right[place] = right[place - 1]
+                    place -= 1
+                left[count], right[place] = a, b
                 count += 1
-        right[start:count].sort()
     return left[:count].copy(), right[:count].copy()
 
 
 @numba.njit(cache=True, nogil=True)
-def _meet(low: Any, high: Any, other_low: Any, other_high: Any) -> bool:  # pragma: no cover - compiled
+def _meet(low: Any, high: Any, a: int, b: int) -> bool:  # pragma: no cover - compiled
+    meet = True
     for axis in range(3):
-        if low[axis] >= other_high[axis] or other_low[axis] >= high[axis]:
-            return False
-    return True
+        meet &= low[a, axis] < high[b, axis] and low[b, axis] < high[a, axis]
+    return meet

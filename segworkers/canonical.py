@@ -85,11 +85,12 @@ def _join(runs: Any, owner: Any, rows: Any) -> Any:  # pragma: no cover - compil
     names = np.empty(len(rows), owner.dtype)
     k = -1
     for row in rows:
-        z, x, start, stop = runs[row]
-        if k >= 0 and names[k] == owner[row] and out[k, 0] == z and out[k, 1] == x and out[k, 3] >= start:
-            out[k, 3] = max(out[k, 3], stop)
+        joins = k >= 0 and names[k] == owner[row] and out[k, 3] >= runs[row, 2]
+        if joins and out[k, 1] == runs[row, 1] and out[k, 0] == runs[row, 0]:
+            out[k, 3] = max(out[k, 3], runs[row, 3])
         else:
             k += 1
-            out[k, 0], out[k, 1], out[k, 2], out[k, 3] = z, x, start, stop
+            for column in range(4):
+                out[k, column] = runs[row, column]
             names[k] = owner[row]
-    return out[: k + 1].copy(), names[: k + 1].copy()
+    return (out, names) if k + 1 == len(rows) else (out[: k + 1].copy(), names[: k + 1].copy())

@@ -28,7 +28,12 @@ def _rows_by(key: Any, keys: int) -> Any:  # pragma: no cover - compiled
         begins[k + 1] += begins[k]
     place = begins.copy()
     rows = np.empty(len(key), np.int64)
-    for row in range(len(key)):
-        rows[place[key[row]]] = row
-        place[key[row]] += 1
+    row = 0
+    while row < len(key):
+        # Neighbours mostly have one key: their place is kept at hand.
+        own, at = key[row], place[key[row]]
+        while row < len(key) and key[row] == own:
+            rows[at] = row
+            row, at = row + 1, at + 1
+        place[own] = at
     return rows, begins

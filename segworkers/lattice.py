@@ -86,6 +86,12 @@ class Lattice:
         index = (positions - self.overlap[axis] // 2) // self.stride[axis]
         return np.clip(index, 0, self.shape[axis] - 1)
 
+    def cells_of_boxes(self, boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Flat indices of the cells in which the lowest and the highest pixel of each box lie. boxes: (n, 6)."""
+        low = [self.cells_of(axis, boxes[:, axis]) for axis in range(3)]
+        high = [self.cells_of(axis, boxes[:, axis + 3] - 1) for axis in range(3)]
+        return np.ravel_multi_index(low, self.shape), np.ravel_multi_index(high, self.shape)
+
     def internal_borders(self, index: Zyx) -> tuple[tuple[bool, bool], ...]:
         """For each axis, whether the window's near and far borders lie inside the image: objects may be cut there."""
         return tuple((i > 0, i < n - 1) for i, n in zip(index, self.shape, strict=True))

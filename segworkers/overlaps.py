@@ -25,15 +25,16 @@ def agreement(
     extents: Extents,
     i: NDArray[np.int64],
     j: NDArray[np.int64],
+    window: NDArray[np.int64],
     seen: NDArray[np.int64],
     trusted: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(k,) pixels that masks i[k] and j[k] have in common, and (k,) their IoU.
 
     It is the higher one of two: where the boxes `seen` of both meet, and where the boxes `trusted` do; 0 for masks
-    without common pixels. masks: canonical. seen, trusted: (masks, 6).
+    without common pixels. masks: canonical. window: (masks,); seen, trusted: (masks, 6), the same in a window.
     """
-    return _agreement(masks.runs, extents.offsets, extents.pixels, extents.boxes, i, j, seen, trusted)
+    return _agreement(masks.runs, extents.offsets, extents.pixels, extents.boxes, i, j, window, seen, trusted)
 
 
 def near_pixels(
@@ -59,6 +60,12 @@ def _seek(runs: Any, start: int, stop: int, z: int, x: int) -> int:  # pragma: n
 
 
 @numba.njit(cache=True, nogil=True)
+def _is_last(runs: Any, run: int, stop: int) -> bool:  # pragma: no cover - compiled
+    """Whether a run is the last one of its mask in its column, as most are."""
+    return bool(run + 1 == stop or runs[run, 1] != runs[run + 1, 1] or runs[run, 0] != runs[run + 1, 0])
+
+
+@numba.njit(cache=True, nogil=True)
 def _common(runs: Any, offsets: Any, a: int, b: int, box: Any) -> Any:  # pragma: no cover - compiled
     """Pixels that two masks have in common, and those of them inside a box."""
     shared = inside = 0
@@ -68,58 +75,74 @@ def _common(runs: Any, offsets: Any, a: int, b: int, box: Any) -> Any:  # pragma
     p = _seek(runs, p, p_end, runs[q, 0], runs[q, 1])
     if p < p_end:
         q = _seek(runs, q, q_end, runs[p, 0], runs[p, 1])
+    z0, y0, x0, z1, y1, x1 = box
     while p < p_end and q < q_end:
-        z, x, start, stop = runs[p]
-        if z != runs[q, 0] or x != runs[q, 1]:
-            if z < runs[q, 0] or (z == runs[q, 0] and x < runs[q, 1]):
-                p += 1
-            else:
-                q += 1
-            continue
-        low, high = max(start, runs[q, 2]), min(stop, runs[q, 3])
-        if low < high:
-            shared += high - low
-            if box[0] <= z < box[3] and box[2] <= x < box[5]:
-                inside += max(0, min(high, box[4]) - max(low, box[1]))
-        if stop <= runs[q, 3]:
-            p += 1
+        dz, dx = runs[p, 0] - runs[q, 0], runs[p, 1] - runs[q, 1]
+        if dz == 0 and dx == 0:
+            low, high = max(runs[p, 2], runs[q, 2]), min(runs[p, 3], runs[q, 3])
+            shared += max(0, high - low)
+            if z0 <= runs[p, 0] < z1 and x0 <= runs[p, 1] < x1:
+                inside += max(0, min(high, y1) - max(low, y0))
+            if _is_last(runs, p, p_end) and _is_last(runs, q, q_end):
+                p, q = p + 1, q + 1
+                continue
+            p_first = runs[p, 3] <= runs[q, 3]
         else:
-            q += 1
+            p_first = dz < 0 or (dz == 0 and dx < 0)
+        p += p_first
+        q += not p_first
     return shared, inside
 
 
 @numba.njit(cache=True, nogil=True)
 def _shared(runs: Any, offsets: Any, left: Any, right: Any) -> Any:  # pragma: no cover - compiled
-    shared, nowhere = np.empty(len(left), np.int64), np.zeros(6, np.int64)
+    shared = np.empty(len(left), np.int64)
     for k in range(len(left)):
-        shared[k], _ = _common(runs, offsets, left[k], right[k], nowhere)
+        shared[k], _ = _common(runs, offsets, left[k], right[k], (0, 0, 0, 0, 0, 0))
     return shared
 
 
 @numba.njit(cache=True, nogil=True)
-def _meet(a: Any, b: Any, box: Any) -> None:  # pragma: no cover - compiled
-    """Writes into `box` what two boxes have in common."""
-    for axis in range(3):
-        box[axis], box[axis + 3] = max(a[axis], b[axis]), min(a[axis + 3], b[axis + 3])
+def _meeting(boxes: Any, a: int, b: int) -> Any:  # pragma: no cover - compiled
+    """What two boxes have in common."""
+    return (
+        max(boxes[a, 0], boxes[b, 0]),
+        max(boxes[a, 1], boxes[b, 1]),
+        max(boxes[a, 2], boxes[b, 2]),
+        min(boxes[a, 3], boxes[b, 3]),
+        min(boxes[a, 4], boxes[b, 4]),
+        min(boxes[a, 5], boxes[b, 5]),
+    )
 
 
 @numba.njit(cache=True, nogil=True)
 def _agreement(
-    runs: Any, offsets: Any, pixels: Any, boxes: Any, left: Any, right: Any, seen: Any, trusted: Any
+    runs: Any, offsets: Any, pixels: Any, boxes: Any, left: Any, right: Any, window: Any, seen: Any, trusted: Any
 ) -> Any:  # pragma: no cover - compiled
     shared, overlap = np.zeros(len(left), np.int64), np.zeros(len(left), np.float64)
-    strip, core = np.empty(6, np.int64), np.empty(6, np.int64)
+    # What other windows see of each view, as a chain: every view meets several of each window.
+    newest, older = np.full(len(window), -1, np.int64), np.empty(2 * len(left), np.int64)
+    there, strips = np.empty(2 * len(left), np.int64), np.empty((2 * len(left), 2), np.int64)
+    known = 0
     for k in range(len(left)):
-        a, b = left[k], right[k]
-        _meet(trusted[a], trusted[b], core)
-        shared[k], inside = _common(runs, offsets, a, b, core)
+        z0, y0, x0, z1, y1, x1 = _meeting(boxes, left[k], right[k])
+        if z0 >= z1 or y0 >= y1 or x0 >= x1:
+            continue
+        strip, core = _meeting(seen, left[k], right[k]), _meeting(trusted, left[k], right[k])
+        shared[k], inside = _common(runs, offsets, left[k], right[k], core)
         if shared[k] == 0:
             continue
-        _meet(seen[a], seen[b], strip)
         whole, middle = -shared[k], -inside
-        for v in (a, b):
-            whole += pixels_in_box(runs, offsets[v], offsets[v + 1], pixels[v], boxes[v], strip)
-            middle += pixels_in_box(runs, offsets[v], offsets[v + 1], pixels[v], boxes[v], core)
+        for v, other in ((left[k], window[right[k]]), (right[k], window[left[k]])):
+            place = newest[v]
+            while place >= 0 and there[place] != other:
+                place = older[place]
+            if place < 0:
+                place, known = known, known + 1
+                there[place], older[place], newest[v] = other, newest[v], place
+                strips[place, 0] = pixels_in_box(runs, offsets, pixels, boxes, v, strip)
+                strips[place, 1] = pixels_in_box(runs, offsets, pixels, boxes, v, core)
+            whole, middle = whole + strips[place, 0], middle + strips[place, 1]
         overlap[k] = max(shared[k] / max(whole, 1), inside / max(middle, 1))
     return shared, overlap
 

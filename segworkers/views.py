@@ -167,7 +167,7 @@ def compare(views: Views, lattice: Lattice, i: NDArray[np.int64], j: NDArray[np.
     seen = lattice.window_boxes(views.window)
     band = np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4)
     trusted = seen + np.hstack((band, -band)) * lattice.internal_sides(views.window)
-    shared, overlap = agreement(views.masks, views.extents, i, j, seen, trusted)
+    shared, overlap = agreement(views.masks, views.extents, i, j, views.window, seen, trusted)
     return Pairs(i, j, overlap, shared).take(shared > 0)
 
 
