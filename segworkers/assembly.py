@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from segworkers.lattice import Lattice
 from segworkers.linking import Groups
 from segworkers.objects import Objects
-from segworkers.runs import RunTable, bounding_boxes, concatenate, split_at_cells
+from segworkers.runs import RunTable, bounding_boxes, concatenate
+from segworkers.splitting import split_at_cells
 from segworkers.views import Views, near_by
 
 

@@ -71,9 +71,7 @@ def _listed(first: Any, last: Any, label: Any) -> Any:  # pragma: no cover - com
 
 
 @numba.njit(cache=True, nogil=True)
-def _pairs(
-    low: Any, high: Any, first: Any, last: Any, family: Any, label: Any
-) -> Any:  # pragma: no cover - compiled
+def _pairs(low: Any, high: Any, first: Any, last: Any, family: Any, label: Any) -> Any:  # pragma: no cover - compiled
     members, begins, bins = _listed(first, last, label)
     capacity = max(16, 4 * len(label))
     left, right = np.empty(capacity, np.int64), np.empty(capacity, np.int64)

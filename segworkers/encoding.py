@@ -28,9 +28,10 @@ from segworkers.dense import Fragments, label_core
 from segworkers.lattice import Lattice
 from segworkers.linking import ViewFacts, group_views
 from segworkers.objects import Objects, no_objects
-from segworkers.runs import RunTable, column_major, empty_runs, pixels_in_boxes, split_at_cells
+from segworkers.runs import RunTable, column_major, empty_runs, pixels_in_boxes
 from segworkers.segmenters.base import WindowMasks
 from segworkers.slivers import relations
+from segworkers.splitting import split_at_cells
 from segworkers.tiling import WorkTile
 from segworkers.views import Pairs, Views, is_marginal, near_by, without_duplicates
 

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from segworkers.runs import Extents, RunTable, pixels_in_box
 
 
-def shared_pixels(
-    masks: RunTable, extents: Extents, i: NDArray[np.int64], j: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def shared_pixels(masks: RunTable, extents: Extents, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.int64]:
     """(k,) pixels that masks i[k] and j[k] have in common. masks: canonical."""
     return _shared(masks.runs, extents.offsets, i, j)
 
@@ -32,7 +30,8 @@ def agreement(
     """(k,) pixels that masks i[k] and j[k] have in common, and (k,) their IoU.
 
     It is the higher one of two: where the boxes `seen` of both meet, and where the boxes `trusted` do; 0 for masks
-    without common pixels. masks: canonical. window: (masks,); seen, trusted: (masks, 6), the same in a window.
+    without common pixels. masks: canonical. window: (masks,); seen, trusted: (masks, 6), one of each
+    for a window, and its masks lie inside `seen`.
     """
     return _agreement(masks.runs, extents.offsets, extents.pixels, extents.boxes, i, j, window, seen, trusted)
 

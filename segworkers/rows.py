@@ -35,7 +35,8 @@ from segworkers.measures import GroundMeasurements, Measurements, measure
 from segworkers.objects import Objects, join_objects
 from segworkers.plans import SourcePlan
 from segworkers.polygons import polygons
-from segworkers.runs import Runs, RunTable, cells_touched
+from segworkers.runs import Runs, RunTable
+from segworkers.splitting import cells_touched
 from segworkers.store import Store
 
 ROW_SCHEMA = pa.schema(

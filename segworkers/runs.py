@@ -1,4 +1,4 @@
-"""Many masks at once, as runs: cut out of label images, split at cell borders, compared with each other.
+"""Many masks at once, as runs: cut out of label images, clipped, sorted, counted.
 
 A batch of masks is a `RunTable`: one row of `runs` for each vertical run of pixels and `owner`, the mask it belongs to.
 Runs are (z, x, y_start, y_stop), half-open, because COCO's run lengths are column-major too. The algebra of single
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from schemas.boxes import Box, Zyx
 from segworkers.canonical import canonical_runs
 from segworkers.counting import rows_by
-from segworkers.lattice import Lattice
 
 Runs = NDArray[np.int32]
 """(n, 4): z, x, y_start, y_stop."""
@@ -145,25 +144,6 @@ def mask_runs(mask: NDArray[np.bool_], origin: Zyx) -> Runs:
     return label_runs(mask.view(np.uint8), origin).runs
 
 
-def split_at_cells(table: RunTable, lattice: Lattice) -> tuple[RunTable, NDArray[np.int64]]:
-    """Cut every run at the borders of the cells.
-
-    Returns the pieces, in the same order, and for each the flat lattice index of its cell.
-    """
-    pieces, owner, cell = _split(table.runs, table.owner, *(lattice.cell_edges(axis) for axis in range(3)))
-    return RunTable(pieces, owner), cell
-
-
-def cells_touched(table: RunTable, masks: int, lattice: Lattice) -> NDArray[np.int64]:
-    """(masks,) number of cells that each mask has pixels in."""
-    pieces, cell = split_at_cells(table, lattice)
-    cells = int(np.prod(lattice.shape))
-    key = pieces.owner * cells + cell
-    # Neighbouring columns of a mask mostly lie in one cell: what is left to sort is short.
-    changes = np.unique(key[np.r_[True, np.diff(key) != 0]]) if len(key) else key
-    return np.bincount(changes // cells, minlength=masks).astype(np.int64)
-
-
 def bounding_boxes(table: RunTable, masks: int) -> NDArray[np.int64]:
     """(masks, 6) half-open z0, y0, x0, z1, y1, x1; rows of masks without pixels are meaningless."""
     return table.extents(masks).boxes
@@ -210,38 +190,6 @@ def _column_runs(columns: Any) -> Any:  # pragma: no cover - compiled
             if previous != 0:
                 runs[k, 3] = height
     return runs, owner
-
-
-@numba.njit(cache=True, nogil=True)
-def _cell(edges: Any, near: int, position: int) -> int:  # pragma: no cover - compiled
-    """The cell of a position along an axis, looked for from a cell that is near: neighbouring runs share cells."""
-    while near > 0 and position < edges[near]:
-        near -= 1
-    while near < len(edges) - 2 and position >= edges[near + 1]:
-        near += 1
-    return near
-
-
-@numba.njit(cache=True, nogil=True)
-def _split(runs: Any, owner: Any, edges_z: Any, edges_y: Any, edges_x: Any) -> Any:  # pragma: no cover - compiled
-    total = y = 0
-    for k in range(len(owner)):
-        y = _cell(edges_y, y, runs[k, 2])
-        total += _cell(edges_y, y, runs[k, 3] - 1) - y + 1
-    pieces, owners, cells = np.empty((total, 4), runs.dtype), np.empty(total, np.int64), np.empty(total, np.int64)
-    piece = z = x = 0
-    for k in range(len(owner)):
-        z, x, y = _cell(edges_z, z, runs[k, 0]), _cell(edges_x, x, runs[k, 1]), _cell(edges_y, y, runs[k, 2])
-        start, stop = runs[k, 2], runs[k, 3]
-        while start < stop:
-            end = min(stop, edges_y[y + 1])
-            pieces[piece, 0], pieces[piece, 1], pieces[piece, 2], pieces[piece, 3] = runs[k, 0], runs[k, 1], start, end
-            owners[piece] = owner[k]
-            cells[piece] = (z * (len(edges_y) - 1) + y) * (len(edges_x) - 1) + x
-            piece += 1
-            y += end == edges_y[y + 1] and end < stop
-            start = end
-    return pieces, owners, cells
 
 
 @numba.njit(cache=True, nogil=True)
@@ -292,9 +240,9 @@ def _extents(runs: Any, owner: Any, masks: int) -> Any:  # pragma: no cover - co
 def pixels_in_box(runs: Any, offsets: Any, pixels: Any, boxes: Any, mask: int, box: Any) -> int:  # pragma: no cover
     """Compiled: the pixels of a mask inside `box`, a tuple. The other arrays are those of `Extents`."""
     z0, y0, x0, z1, y1, x1 = box
-    if z0 <= boxes[mask, 0] and y0 <= boxes[mask, 1] and x0 <= boxes[mask, 2]:
-        if boxes[mask, 3] <= z1 and boxes[mask, 4] <= y1 and boxes[mask, 5] <= x1:
-            return int(pixels[mask])
+    begins_inside = z0 <= boxes[mask, 0] and y0 <= boxes[mask, 1] and x0 <= boxes[mask, 2]
+    if begins_inside and boxes[mask, 3] <= z1 and boxes[mask, 4] <= y1 and boxes[mask, 5] <= x1:
+        return int(pixels[mask])
     inside = 0
     for r in range(offsets[mask], offsets[mask + 1]):
         if z0 <= runs[r, 0] < z1 and x0 <= runs[r, 1] < x1:

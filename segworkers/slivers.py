@@ -76,9 +76,7 @@ class _Sight:
         boxes = self.lattice.window_boxes(self.views.window[other])
         return pixels_in_boxes(self.views.masks, self.views.extents, view, boxes)
 
-    def near(
-        self, view: NDArray[np.int64], other: NDArray[np.int64], reach: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def near(self, view: NDArray[np.int64], other: NDArray[np.int64], reach: NDArray[np.int64]) -> NDArray[np.int64]:
         """(k,) pixels of view[k] within reach[k] (z, y, x) of other[k]."""
         return near_pixels(self.views.masks, self.views.extents, view, other, reach)
 
@@ -112,9 +110,7 @@ def _parts(sight: _Sight, compared: Pairs) -> Pairs:
     return Pairs(part[kept], whole[kept], cover[kept], shared[kept])
 
 
-def _coverings(
-    sight: _Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]
-) -> Pairs:
+def _coverings(sight: _Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]) -> Pairs:
     """Pairs of a sliver and what covers it, from views that come near and the larger ones that they come near to."""
     usable = _unconfirmed(sight, facts, small, large)
     small, large = small[usable], large[usable]

@@ -150,7 +150,7 @@ def without_duplicates(views: Views) -> Views:
 def neighbours(
     views: Views, lattice: Lattice, family: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sorted pairs i < j of different windows, different families (windows, or work tiles) and one label that come near.
+    """Sorted pairs i < j of different windows and families (windows, or work tiles) and one label that come near.
 
     All that can be said of two views is said of such pairs.
     """
