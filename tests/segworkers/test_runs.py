@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from schemas.boxes import Box
+from schemas.boxes import Box, zyx
 from segworkers.lattice import Lattice
 from segworkers.runs import RunTable, bounding_boxes, concatenate, label_runs, pixels_in_boxes
 from segworkers.splitting import cells_touched, split_at_cells
@@ -78,8 +78,7 @@ def test_splitting_at_cells_keeps_every_pixel_in_its_own_cell(
     table = label_runs(image, (0, 0, 0))
     pieces, cell = split_at_cells(table, lattice)
     for (z, x, y0, y1), c in zip(pieces.runs, cell, strict=True):
-        index = tuple(int(i) for i in np.unravel_index(c, lattice.shape))
-        box = lattice.cell_box(index)  # type: ignore[arg-type]
+        box = lattice.cell_box(zyx(lattice.indices_of(np.array([c]))[0].tolist()))
         assert Box((int(z), int(y0), int(x)), (int(z) + 1, int(y1), int(x) + 1)) in box
     assert (pieces.canonical().runs == table.runs).all()
     expected = [
