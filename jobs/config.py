@@ -128,7 +128,8 @@ class DicomSpec(_Part):
     """What SEG and SR objects say: `research` gives them pseudonyms and new UIDs; `clinical` the patient's and study's
     attributes and references to the original images, so that they open on them."""
     slide_um_per_pixel: Annotated[float, Field(gt=0)] | None = None
-    """Whole slides are read at the level nearest to this, or the finest; null: the finest."""
+    """Micrometres between pixels that are wanted of whole slides: the coarsest level is read that is at least as fine
+    (2 % coarser will do); a slide whose finest level is coarser is refused (`too_coarse`); null: the finest level."""
     processes: Annotated[int, Field(ge=1)] | None = None
     """Processes that read headers; null: one for each CPU."""
 

@@ -1,4 +1,4 @@
-"""The catalog of DICOM: from what the user typed to volumes, refusals and rows of the `series` table.
+"""The catalog of DICOM: from what the user typed to volumes, slides, refusals and rows of the `series` table.
 
 Files are found and their headers read by `segworkers.dicom.scanning`, in parallel and through a cache in the crosswalk;
 then all headers of a series are decided on at once. What comes out names no file, no patient and no original UID.
@@ -38,7 +38,7 @@ FEW_BATCHES = 2
 BATCH_FRAMES = 5_000
 """Frames that one process decides on at a time: some 10 MB of headers, half a second."""
 
-NOT_VOLUMES = frozenset(("not_an_image_volume", "localizer"))
+NOT_VOLUMES = frozenset(("not_an_image_volume", "localizer", "not_a_slide_level"))
 """Refusals that are no failures: archives are full of them. They are rows of `series` only."""
 
 _MESSAGES = {
@@ -76,15 +76,18 @@ class DicomCatalog:
     """Files, DICOM or not, that were known from an earlier catalog and not read again."""
 
 
-def catalog_dicom(inputs: Sequence[str], crosswalk: Crosswalk, processes: int | None = None) -> DicomCatalog:
-    """All DICOM volumes of the inputs, whose stacks and names then are in the crosswalk. Nothing bad in a file raises.
+def catalog_dicom(
+    inputs: Sequence[str], crosswalk: Crosswalk, processes: int | None = None, slide_um: float | None = None
+) -> DicomCatalog:
+    """All DICOM volumes and slides of the inputs, which then are in the crosswalk. Nothing bad in a file raises.
 
     inputs: files, folders (recursive), globs, DICOMDIRs, zip archives, s3:// objects and prefixes, and manifests of
-    them; what is not DICOM is passed over. processes: None for one a core.
+    them; what is not DICOM is passed over. processes: None for one a core. slide_um: micrometres a pixel that are
+    wanted of slides, see `segworkers.dicom.slide.choose_level`.
     """
     with Processes(processes or processors()) as workers:
         found = _scan(inputs, crosswalk, workers)
-        decided = _decide(found.scanned, crosswalk, workers)
+        decided = _decide(found.scanned, crosswalk, workers, slide_um)
     unusable = list(found.all_unusable())
     names: set[tuple[Kind, str, str]] = {name for each in decided for name in each.names}
     pseudonyms = crosswalk.pseudonyms()
@@ -206,10 +209,12 @@ def _locations(inputs: Sequence[str]) -> list[Location]:
     return list(found.values())
 
 
-def _decide(scanned: Sequence[Scanned], crosswalk: Crosswalk, workers: Processes) -> list[Decided]:
+def _decide(
+    scanned: Sequence[Scanned], crosswalk: Crosswalk, workers: Processes, slide_um: float | None
+) -> list[Decided]:
     """Decisions on whole series, in batches of about equal size."""
     batches = list(_batches(scanned))
-    tasks = ((crosswalk, series, keys) for series, keys in batches)
+    tasks = ((crosswalk, series, keys, slide_um) for series, keys in batches)
     return list(workers.run(decide_series, tasks, alone=len(batches) <= FEW_BATCHES))
 
 
@@ -222,11 +227,13 @@ def _batches(scanned: Sequence[Scanned]) -> Iterator[tuple[dict[str, int], list[
             frames[uid] += count
             keys[uid][each.key] = None
     series: dict[str, int] = {}
+    total = 0
     for uid in sorted(frames, key=lambda uid: (min(keys[uid]), uid)):
         series[uid] = frames[uid]
-        if sum(series.values()) >= BATCH_FRAMES:
+        total += frames[uid]
+        if total >= BATCH_FRAMES:
             yield series, _union(keys, series)
-            series = {}
+            series, total = {}, 0
     if series:
         yield series, _union(keys, series)
 

@@ -16,7 +16,7 @@ from jobs.catalog import Skipped, describe_all, find_inputs
 from jobs.config import JobSpec, expand_extent
 from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
 from jobs.privacy import crosswalk_folder
-from jobs.volumes import in_space, volume_flips, volume_grid
+from jobs.volumes import in_space, require_modality, volume_flips, volume_grid
 from schemas.boxes import zyx
 from schemas.errors import InputError, SpecError
 from schemas.grids import PixelGrid
@@ -133,7 +133,7 @@ def prepare(spec: JobSpec) -> Planned:
         sources += found.sources
         unreadable += found.skipped
         skipped = [each for each in skipped if not (each.reason == "no_match" and each.uri in found.found_in)]
-        if found.sources:
+        if any(source.volume is not None for source in found.sources):
             manifest = in_space(manifest)
     plans: list[SourcePlan] = []
     named = {source.uri for source in sources}
@@ -155,11 +155,11 @@ def prepare(spec: JobSpec) -> Planned:
 
 
 def _dicom(spec: JobSpec) -> tuple[Crosswalk, DicomCatalog] | None:
-    """The DICOM volumes among the inputs, and their crosswalk, which is made; None where there are none."""
+    """The DICOM volumes and slides among the inputs, and their crosswalk, which is made; None where there are none."""
     if not holds_dicom(spec.inputs):
         return None
     crosswalk = Crosswalk.open(crosswalk_folder(spec))
-    return crosswalk, catalog_dicom(spec.inputs, crosswalk, spec.dicom.processes)
+    return crosswalk, catalog_dicom(spec.inputs, crosswalk, spec.dicom.processes, spec.dicom.slide_um_per_pixel)
 
 
 def _require_own_pixels(source: Source, named: set[str]) -> None:
@@ -243,18 +243,26 @@ def _band_indices(source: Source, manifest: ModelManifest) -> tuple[int, ...]:
 def _model_grid(source: Source, manifest: ModelManifest) -> ModelGrid:
     """The grid that the model works on: reduced where the model was made for coarser pixels, never enlarged."""
     native = source.grid.shape
+    require_modality(source.series, manifest)
     if manifest.resolution is None:
         return ModelGrid(native, native)
+    y, x = _pixel_size(source, manifest.resolution)
+    shape, _ = model_shape((native[1], native[2]), (y, x), manifest.resolution)
+    return ModelGrid(native, zyx([native[0], min(shape[0], native[1]), min(shape[1], native[2])]))
+
+
+def _pixel_size(source: Source, wanted: float) -> tuple[float, float]:
+    """Metres of one pixel along (y, x). Raises InputError (`no_resolution`) where that is not known."""
+    if source.pixel_um is not None:
+        return source.pixel_um[0] * 1e-6, source.pixel_um[1] * 1e-6
     frame = ground_frame(source.grid)
     if not isinstance(frame, GroundFrame):
         raise InputError(
             "no_resolution",
-            f"The model works at {manifest.resolution} m per pixel; {source.uri}: {frame.message}",
+            f"The model works at {wanted} m per pixel; {source.uri}: {frame.message}",
             "Georeference the image, or choose a model without a resolution.",
         )
-    y, x = pixel_size_m(source.grid, frame)
-    shape, _ = model_shape((native[1], native[2]), (y, x), manifest.resolution)
-    return ModelGrid(native, zyx([native[0], min(shape[0], native[1]), min(shape[1], native[2])]))
+    return pixel_size_m(source.grid, frame)
 
 
 def pixel_size_m(grid: PixelGrid, frame: GroundFrame) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from schemas.boxes import Zyx, zyx
 from schemas.errors import InputError
 from schemas.models import ModelManifest
-from schemas.volumes import VolumeFacts
+from schemas.volumes import SeriesFacts, VolumeFacts
 from segworkers.lattice import Lattice
 from segworkers.model_grid import ModelGrid
 from segworkers.orientation import NO_FLIPS, Flips, flips_for
@@ -31,13 +31,8 @@ def volume_grid(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> Mod
 
     Raises InputError: `wrong_modality`, `irregular_for_model`, `no_resolution`.
     """
+    require_modality(facts, manifest)
     series = f"series {facts.series_id}"
-    if manifest.modalities and facts.modality not in manifest.modalities:
-        raise InputError(
-            "wrong_modality",
-            f"{manifest.name} is made for {' and '.join(manifest.modalities)}; {series} is {facts.modality}.",
-            "Choose another model, or leave such series out.",
-        )
     if manifest.resolution is not None:
         raise InputError(
             "no_resolution",
@@ -55,6 +50,20 @@ def volume_grid(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> Mod
             "Use a model without a spacing: it takes slices as they are, and measurements know their places.",
         )
     return ModelGrid(native, _without_empty_cells(native, facts, manifest))
+
+
+def require_modality(facts: SeriesFacts | None, manifest: ModelManifest) -> None:
+    """Refuse series that the model is not for; None is a raster, which has no modality.
+
+    Raises InputError (`wrong_modality`).
+    """
+    if facts is not None and manifest.modalities and facts.modality not in manifest.modalities:
+        raise InputError(
+            "wrong_modality",
+            f"{manifest.name} is made for {' and '.join(manifest.modalities)}; series {facts.series_id} is "
+            f"{facts.modality}.",
+            "Choose another model, or leave such series out.",
+        )
 
 
 def volume_flips(facts: VolumeFacts, manifest: ModelManifest) -> Flips:

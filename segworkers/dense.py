@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from schemas.boxes import Box, Zyx, zyx
 from segworkers.lattice import Lattice
 from segworkers.objects import Objects, seen_whole
-from segworkers.runs import RunTable, cells_touched, label_runs
+from segworkers.runs import RunTable, label_runs
+from segworkers.splitting import cells_touched
 
 PROBABILITY_UNIT = 1 << 20
 """Probabilities are summed in integers of 1/2^20: the sum does not depend on the order, nor on the tiles."""

@@ -28,9 +28,10 @@ from segworkers.dense import Fragments, label_core
 from segworkers.lattice import Lattice
 from segworkers.linking import ViewFacts, group_views
 from segworkers.objects import Objects, no_objects
-from segworkers.runs import RunTable, column_major, empty_runs, pixels_in_boxes, split_at_cells
+from segworkers.runs import RunTable, column_major, empty_runs, pixels_in_boxes
 from segworkers.segmenters.base import WindowMasks
 from segworkers.slivers import relations
+from segworkers.splitting import split_at_cells
 from segworkers.tiling import WorkTile
 from segworkers.views import Pairs, Views, is_marginal, near_by, without_duplicates
 
@@ -125,49 +126,31 @@ def encode_instances(
 
 def views_of(answers: Mapping[Zyx, WindowMasks], valid: NDArray[np.bool_], origin: Zyx, lattice: Lattice) -> Views:
     """Step 1: all masks of all windows as views, ranked as the model gave them; those without a valid pixel go."""
-    window, rank = list[int](), list[int]()
-    label, score = list[NDArray[np.int64]](), list[NDArray[np.float64]]()
-    boxes, real, inner = list[tuple[int, ...]](), list[tuple[int, ...]](), list[tuple[bool, ...]]()
-    bits: list[NDArray[np.bool_]] = []
-    for index, answer in answers.items():
-        start = lattice.window_box(index).start
-        seen = lattice.real_box(index)
-        borders = lattice.internal_borders(index)
-        for k, (box, mask) in enumerate(answer.crops):
-            placed = box.shift(start)
-            boxes.append((*placed.start, *placed.stop))
-            bits.append(np.ascontiguousarray(mask).ravel())
-            real.append((*seen.start, *seen.stop))
-            inner.append((*(near for near, _ in borders), *(far for _, far in borders)))
-            rank.append(k)
-        window.extend([lattice.flat(index)] * len(answer.crops))
-        label.append(answer.labels)
-        score.append(answer.scores)
-    n = len(bits)
-    if not n:
+    crops = [crop for answer in answers.values() for crop in answer.crops]
+    if not crops:
         return _no_views()
-    offsets = np.zeros(n + 1, np.int64)
+    counts = np.array([len(answer.crops) for answer in answers.values()])
+    seen_from = np.repeat(np.array([lattice.flat(index) for index in answers], np.int64), counts)
+    rank = np.arange(len(crops)) - np.repeat(np.cumsum(counts) - counts, counts)
+    window = lattice.window_boxes(seen_from)
+    bits = [np.ascontiguousarray(mask).ravel() for _, mask in crops]
+    offsets = np.zeros(len(bits) + 1, np.int64)
     np.cumsum([len(b) for b in bits], out=offsets[1:])
-    runs, owner, cut = _crop_runs(
-        np.concatenate(bits).view(np.uint8),
-        offsets,
-        np.array(boxes, np.int64),
-        np.array(real, np.int64),
-        np.array(inner, np.bool_),
-        valid,
-        np.array(origin, np.int64),
-    )
+    boxes = np.array([(*box.start, *box.stop) for box, _ in crops], np.int64) + np.tile(window[:, :3], 2)
+    real = np.minimum(window, np.tile(lattice.extent, 2))
+    pixels = np.concatenate(bits)
+    cut = _clip(pixels, offsets, boxes, real, lattice.internal_sides(seen_from), valid, np.array(origin, np.int64))
+    masks = RunTable(*_crop_runs(pixels, offsets, boxes, real))
     views = Views(
-        np.array(window, np.int64),
-        np.array(rank, np.int64),
-        np.concatenate(label).astype(np.int64),
-        np.concatenate(score).astype(np.float64),
+        seen_from,
+        rank,
+        np.concatenate([answer.labels for answer in answers.values()]).astype(np.int64),
+        np.concatenate([answer.scores for answer in answers.values()]).astype(np.float64),
         cut,
-        is_marginal(RunTable(runs, owner), np.array(window, np.int64), lattice),
-        RunTable(runs, owner),
+        is_marginal(masks, seen_from, lattice),
+        masks,
     )
-    filled = np.unique(owner)
-    return views if len(filled) == n else views.take(filled)
+    return views.take(np.flatnonzero(views.extents.pixels)) if (views.extents.pixels == 0).any() else views
 
 
 def _no_views() -> Views:
@@ -187,7 +170,7 @@ def _exposed(views: Views, pixels: NDArray[np.int64], tile: WorkTile, lattice: L
         own.append((first - 1) * stride + window + reach if first > 0 else 0)
         stop.append(last * stride - reach if last < n else lattice.extent[axis])
     boxes = np.tile(np.array([*own, *stop], np.int64), (len(views), 1))
-    return pixels_in_boxes(views.masks, np.arange(len(views)), boxes, len(views)) < pixels
+    return pixels_in_boxes(views.masks, views.extents, np.arange(len(views)), boxes) < pixels
 
 
 def _close(
@@ -221,47 +204,55 @@ def _busy_cells(views: Views, lattice: Lattice) -> frozenset[Zyx]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _crop_runs(
+def _clip(
     bits: Any, offsets: Any, boxes: Any, real: Any, inner: Any, valid: Any, origin: Any
 ) -> Any:  # pragma: no cover - compiled
-    n = len(boxes)
-    cut = np.zeros(n, np.bool_)
-    capacity = max(64, 32 * n)
-    runs = np.empty((capacity, 4), np.int32)
-    owner = np.empty(capacity, np.int64)
-    k = 0
-    for m in range(n):
-        z0, y0, x0, _, y1, x1 = boxes[m]
-        height, width = y1 - y0, x1 - x0
-        for z in range(max(boxes[m, 0], real[m, 0]), min(boxes[m, 3], real[m, 3])):
+    """Which masks touch an internal border of their window; clears the bits of voxels that are not valid."""
+    cut = np.zeros(len(boxes), np.bool_)
+    for m in range(len(boxes)):
+        z0, y0, x0, z1, y1, x1 = boxes[m]
+        left, right = max(x0, real[m, 2]), min(x1, real[m, 5])
+        if left >= right:
+            continue
+        for z in range(max(z0, real[m, 0]), min(z1, real[m, 3])):
+            z_border = (inner[m, 0] and z == real[m, 0]) or (inner[m, 3] and z == real[m, 3] - 1)
+            for y in range(max(y0, real[m, 1]), min(y1, real[m, 4])):
+                border = z_border or (inner[m, 1] and y == real[m, 1]) or (inner[m, 4] and y == real[m, 4] - 1)
+                row = offsets[m] + ((z - z0) * (y1 - y0) + (y - y0)) * (x1 - x0) - x0
+                cut[m] |= border and bits[row + left : row + right].any()
+                cut[m] |= inner[m, 2] and left == real[m, 2] and bits[row + left]
+                cut[m] |= inner[m, 5] and right == real[m, 5] and bits[row + right - 1]
+                for x in range(left, right):
+                    bits[row + x] &= valid[z - origin[0], y - origin[1], x - origin[2]]
+    return cut
+
+
+@numba.njit(cache=True, nogil=True)
+def _crop_runs(bits: Any, offsets: Any, boxes: Any, real: Any) -> Any:  # pragma: no cover - compiled
+    capacity, k = max(64, 32 * len(boxes)), 0
+    runs, owner = np.empty((capacity, 4), np.int32), np.empty(capacity, np.int64)
+    for m in range(len(boxes)):
+        z0, y0, x0, z1, y1, x1 = boxes[m]
+        top, bottom, width = max(y0, real[m, 1]), min(y1, real[m, 4]), x1 - x0
+        for z in range(max(z0, real[m, 0]), min(z1, real[m, 3])):
             for x in range(max(x0, real[m, 2]), min(x1, real[m, 5])):
+                # A column has a run for every other pixel at most.
+                if k + (y1 - y0) > capacity:
+                    runs = np.concatenate((runs, np.empty((capacity + y1 - y0, 4), np.int32)))
+                    owner = np.concatenate((owner, np.empty(capacity + y1 - y0, np.int64)))
+                    capacity = len(owner)
+                place = offsets[m] + ((z - z0) * (y1 - y0) + (top - y0)) * width + (x - x0)
                 previous = False
-                top, bottom = max(y0, real[m, 1]), min(y1, real[m, 4])
-                at_side = (
-                    (inner[m, 0] and z == real[m, 0])
-                    or (inner[m, 3] and z == real[m, 3] - 1)
-                    or (inner[m, 2] and x == real[m, 2])
-                    or (inner[m, 5] and x == real[m, 5] - 1)
-                )
                 for y in range(top, bottom):
-                    inside = bits[offsets[m] + ((z - z0) * height + (y - y0)) * width + (x - x0)] != 0
-                    if inside and (
-                        at_side or (inner[m, 1] and y == real[m, 1]) or (inner[m, 4] and y == real[m, 4] - 1)
-                    ):
-                        cut[m] = True
-                    inside = inside and valid[z - origin[0], y - origin[1], x - origin[2]]
+                    inside = bits[place]
                     if inside and not previous:
-                        if k == capacity:
-                            more = np.empty((capacity, 4), np.int32)
-                            runs = np.concatenate((runs, more))
-                            owner = np.concatenate((owner, np.empty(capacity, np.int64)))
-                            capacity *= 2
                         runs[k, 0], runs[k, 1], runs[k, 2] = z, x, y
                         owner[k] = m
                         k += 1
                     elif previous and not inside:
                         runs[k - 1, 3] = y
                     previous = inside
+                    place += width
                 if previous:
                     runs[k - 1, 3] = bottom
-    return runs[:k].copy(), owner[:k].copy(), cut
+    return runs[:k].copy(), owner[:k].copy()

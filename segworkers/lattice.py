@@ -86,6 +86,12 @@ class Lattice:
         index = (positions - self.overlap[axis] // 2) // self.stride[axis]
         return np.clip(index, 0, self.shape[axis] - 1)
 
+    def cells_of_boxes(self, boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Flat indices of the cells in which the lowest and the highest pixel of each box lie. boxes: (n, 6)."""
+        low = [self.cells_of(axis, boxes[:, axis]) for axis in range(3)]
+        high = [self.cells_of(axis, boxes[:, axis + 3] - 1) for axis in range(3)]
+        return np.ravel_multi_index(low, self.shape), np.ravel_multi_index(high, self.shape)
+
     def internal_borders(self, index: Zyx) -> tuple[tuple[bool, bool], ...]:
         """For each axis, whether the window's near and far borders lie inside the image: objects may be cut there."""
         return tuple((i > 0, i < n - 1) for i, n in zip(index, self.shape, strict=True))
@@ -95,6 +101,27 @@ class Lattice:
         _, ny, nx = self.shape
         z, y, x = index
         return (z * ny + y) * nx + x
+
+    def indices_of(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n, 3) the inverse of `flat`, for many windows."""
+        return np.stack(np.unravel_index(windows, self.shape), axis=1).astype(np.int64)
+
+    def window_boxes(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n, 6) `window_box` of flat indices: z0, y0, x0, z1, y1, x1."""
+        start = self.indices_of(windows) * np.array(self.stride)
+        return np.hstack((start, start + np.array(self.window)))
+
+    def cell_boxes(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n, 6) `cell_box` of flat indices: z0, y0, x0, z1, y1, x1."""
+        index = self.indices_of(windows)
+        edges = [self.cell_edges(axis) for axis in range(3)]
+        sides = [edges[axis][index[:, axis] + far] for far in (0, 1) for axis in range(3)]
+        return np.stack(sides, axis=1)
+
+    def internal_sides(self, windows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n, 6) `internal_borders` of flat indices: which sides of a window, in the order of a box, are cut."""
+        index = self.indices_of(windows)
+        return np.hstack((index > 0, index < np.array(self.shape) - 1))
 
     def indices(self, start: Zyx, stop: Zyx) -> Iterator[Zyx]:
         """Window indices of a half-open range, in lattice order."""

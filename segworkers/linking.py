@@ -75,14 +75,22 @@ def links(pairs: Pairs, facts: ViewFacts) -> NDArray[np.bool_]:
     strong = np.flatnonzero(pairs.overlap >= MIN_OVERLAP)
     i, j = pairs.i[strong], pairs.j[strong]
     low, high = np.minimum(facts.key[i], facts.key[j]), np.maximum(facts.key[i], facts.key[j])
-    order = np.lexsort((high, low, -pairs.shared[strong], -pairs.overlap[strong]))
-    # A view has one slot for each other window.
-    windows = int(facts.window.max(initial=0)) + 1
-    slots = np.concatenate((i * windows + facts.window[j], j * windows + facts.window[i]))
-    names, slot = np.unique(slots, return_inverse=True)
+    order = _strongest_first(pairs.overlap[strong], pairs.shared[strong], low, high)
     chosen = np.zeros(len(pairs), bool)
-    chosen[strong[_greedy(order, slot[: len(strong)], slot[len(strong) :], len(names))]] = True
+    chosen[strong[_greedy(order, i, j, facts.window)]] = True
     return chosen
+
+
+def _strongest_first(
+    overlap: NDArray[np.float64], shared: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Order by falling overlap, then falling common pixels, then keys; compares the rest where overlaps are equal."""
+    order = np.argsort(-overlap)
+    equal = np.diff(overlap[order]) == 0
+    tied = np.flatnonzero(np.r_[False, equal] | np.r_[equal, False])
+    rows = order[tied]
+    order[tied] = rows[np.lexsort((high[rows], low[rows], -shared[rows], -overlap[rows]))]
+    return order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,9 +119,10 @@ def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Group
     linked = linked.take(_without_conflicts(facts, linked, groups_of(n, linked.i, linked.j), seat))
     group = groups_of(n, linked.i, linked.j)
     group = _without_slivers(facts, group, pairs.take(kind == COVER))
-    names, compact = np.unique(group[group >= 0], return_inverse=True)
-    group[group >= 0] = compact
-    weakest = np.full(len(names), np.inf)
+    present = np.zeros(int(group.max(initial=-1)) + 1, bool)
+    present[group[group >= 0]] = True
+    group[group >= 0] = (np.cumsum(present) - 1)[group[group >= 0]]
+    weakest = np.full(np.count_nonzero(present), np.inf)
     alive = group[linked.i] >= 0
     np.minimum.at(weakest, group[linked.i][alive], linked.overlap[alive])
     weakest[np.isinf(weakest)] = np.nan
@@ -121,13 +130,24 @@ def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Group
 
 
 @numba.njit(cache=True, nogil=True)
-def _greedy(order: Any, left: Any, right: Any, slots: Any) -> Any:  # pragma: no cover - compiled
-    """Which pairs find both of their slots free, one after the other in the given order."""
-    chosen = np.zeros(len(order), np.bool_)
-    taken = np.zeros(slots, np.bool_)
+def _greedy(order: Any, i: Any, j: Any, window: Any) -> Any:  # pragma: no cover - compiled
+    """Which pairs, one after the other in the given order, find both views free for each other's window."""
+    chosen = np.zeros(len(i), np.bool_)
+    # Links of each view as a chain: number 2 k is i[k]'s link to j[k], 2 k + 1 the other way.
+    newest, older = np.full(len(window), -1, np.int64), np.empty(2 * len(i), np.int64)
+    ends = (i, j)
     for k in order:
-        if not taken[left[k]] and not taken[right[k]]:
-            taken[left[k]] = taken[right[k]] = chosen[k] = True
+        free = True
+        for side in range(2):
+            link = newest[ends[side][k]]
+            while link >= 0:
+                free &= window[ends[1 - link % 2][link // 2]] != window[ends[1 - side][k]]
+                link = older[link]
+        if free:
+            chosen[k] = True
+            for side in range(2):
+                older[2 * k + side] = newest[ends[side][k]]
+                newest[ends[side][k]] = 2 * k + side
     return chosen
 
 
@@ -138,16 +158,17 @@ def _without_conflicts(
     keep = np.ones(len(linked), bool)
     n = len(group)
     pair = group * (int(seat.max(initial=0)) + 1) + seat
-    _, inverse, times = np.unique(pair, return_inverse=True, return_counts=True)
+    order = np.argsort(pair)
+    twice = np.diff(pair[order]) == 0
     conflicted = np.zeros(n, bool)
-    conflicted[group[times[inverse] > 1]] = True
+    conflicted[group[order[1:][twice]]] = True
     doubtful = np.flatnonzero(conflicted[group[linked.i]])
     if not len(doubtful):
         return keep
     key = facts.key
     low = np.minimum(key[linked.i], key[linked.j])[doubtful]
     high = np.maximum(key[linked.i], key[linked.j])[doubtful]
-    order = doubtful[np.lexsort((high, low, -linked.shared[doubtful], -linked.overlap[doubtful]))]
+    order = doubtful[_strongest_first(linked.overlap[doubtful], linked.shared[doubtful], low, high)]
     leader: dict[int, int] = {}
     seats: dict[int, set[int]] = {}
 
@@ -179,18 +200,31 @@ def _without_slivers(facts: ViewFacts, group: NDArray[np.int64], covering: Pairs
     covered = np.zeros(len(group), bool)
     covered[small] = True
     sliver = np.ones(int(group.max(initial=-1)) + 1, bool)
-    np.logical_and.at(sliver, group, covered & facts.marginal)
+    sliver[group[~(covered & facts.marginal)]] = False
     rows = np.flatnonzero(sliver[group[small]])
     pixels, first = np.zeros(len(sliver), np.int64), np.full(len(sliver), len(group))
     np.maximum.at(pixels, group, facts.pixels)
     np.minimum.at(first, group, facts.key)
     # From the largest down: whether the larger one stays is known before the smaller one asks.
     rows = rows[np.lexsort((first[group[small[rows]]], -pixels[group[small[rows]]]))]
-    size = np.bincount(group, minlength=len(sliver))
+    return _dropped(group, np.bincount(group, minlength=len(sliver)), small[rows], large[rows])
+
+
+@numba.njit(cache=True, nogil=True)
+def _dropped(group: Any, size: Any, small: Any, large: Any) -> Any:  # pragma: no cover - compiled
+    """Groups with -1 for sets of which each view is covered by one that stays; pairs come set by set."""
     result = group.copy()
-    for same in np.split(rows, np.flatnonzero(np.diff(group[small[rows]])) + 1):
-        stays = result[large[same]] >= 0
-        members = np.unique(small[same][stays])
-        if len(members) and len(members) == size[group[members[0]]]:
-            result[members] = -1
+    counted = np.zeros(len(group), np.bool_)
+    start = 0
+    while start < len(small):
+        own, covered, stop = group[small[start]], 0, start
+        while stop < len(small) and group[small[stop]] == own:
+            if result[large[stop]] >= 0 and not counted[small[stop]]:
+                counted[small[stop]] = True
+                covered += 1
+            stop += 1
+        if covered == size[own]:
+            for k in range(start, stop):
+                result[small[k]] = -1
+        start = stop
     return result

@@ -1,4 +1,4 @@
-"""Which masks meet, and how much they have in common: a join of boxes, then a merge of sorted runs for each pair."""
+"""How much two masks have in common: a merge of their sorted runs, for many pairs at once."""
 # numba has no type stubs: what its decorator returns is unknown to the type checker.
 # pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
 
@@ -10,77 +10,40 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.boxes import Zyx
-from segworkers.runs import RunTable
+from segworkers.runs import Extents, RunTable, pixels_in_box
 
 
-def box_pairs(
-    boxes: NDArray[np.int64], family: NDArray[np.int64], label: NDArray[np.int64], reach: Zyx = (0, 0, 0)
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sorted pairs i < j of different family and equal label whose boxes, one grown by `reach`, have pixels in common.
+def shared_pixels(masks: RunTable, extents: Extents, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(k,) pixels that masks i[k] and j[k] have in common. masks: canonical."""
+    return _shared(masks.runs, extents.offsets, i, j)
 
-    boxes: (n, 6) half-open z0, y0, x0, z1, y1, x1, as of `runs.bounding_boxes`: masks without pixels pair with nothing.
-    A sweep along the axis in which the boxes spread farthest, label by label: fast where few boxes share a place there,
-    which windows of a model see to.
+
+def agreement(
+    masks: RunTable,
+    extents: Extents,
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    window: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    trusted: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(k,) pixels that masks i[k] and j[k] have in common, and (k,) their IoU.
+
+    It is the higher one of two: where the boxes `seen` of both meet, and where the boxes `trusted` do; 0 for masks
+    without common pixels. masks: canonical. window: (masks,); seen, trusted: (masks, 6), one of each
+    for a window, and its masks lie inside `seen`.
     """
-    there = boxes[boxes[:, 0] < boxes[:, 3]]
-    spread = there[:, 3:].max(axis=0, initial=0) - there[:, :3].min(axis=0, initial=0)
-    axis = int(np.argmax(spread))
-    order = np.lexsort((boxes[:, axis], label))
-    i, j = _box_pairs(boxes[order], family[order], label[order], np.array(reach, np.int64), axis)
-    i, j = np.minimum(order[i], order[j]), np.maximum(order[i], order[j])
-    order = np.argsort(i * len(boxes) + j)
-    return i[order], j[order]
-
-
-def shared_pixels(
-    masks: RunTable, i: NDArray[np.int64], j: NDArray[np.int64], boxes: NDArray[np.int64], total: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(k,) pixels that masks i[k] and j[k] have in common, and (k,) those of them inside the boxes of both.
-
-    masks: canonical, `total` of them. boxes: (total, 6) for each mask.
-    """
-    return _shared(masks.runs, masks.offsets(total), i, j, boxes)
+    return _agreement(masks.runs, extents.offsets, extents.pixels, extents.boxes, i, j, window, seen, trusted)
 
 
 def near_pixels(
-    masks: RunTable,
-    i: NDArray[np.int64],
-    j: NDArray[np.int64],
-    reach: NDArray[np.int64],
-    boxes: NDArray[np.int64],
+    masks: RunTable, extents: Extents, i: NDArray[np.int64], j: NDArray[np.int64], reach: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """(k,) pixels of mask i[k] that lie within reach[k] (z, y, x) of mask j[k] in every axis; 0 means inside it.
 
-    masks: sorted by owner. boxes: (masks, 6) as of `runs.bounding_boxes`.
+    masks: sorted by owner.
     """
-    return _near_pixels(masks.runs, masks.offsets(len(boxes)), i, j, reach, boxes)
-
-
-@numba.njit(cache=True, nogil=True)
-def _box_pairs(boxes: Any, family: Any, label: Any, reach: Any, axis: int) -> Any:  # pragma: no cover - compiled
-    capacity = max(16, 4 * len(boxes))
-    left, right = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    k = 0
-    for a in range(len(boxes)):
-        for b in range(a + 1, len(boxes)):
-            if label[a] != label[b] or boxes[b, axis] >= boxes[a, axis + 3] + reach[axis]:
-                break
-            if family[a] == family[b]:
-                continue
-            if boxes[a, 2] >= boxes[b, 5] + reach[2] or boxes[b, 2] >= boxes[a, 5] + reach[2]:
-                continue
-            if boxes[a, 1] >= boxes[b, 4] + reach[1] or boxes[b, 1] >= boxes[a, 4] + reach[1]:
-                continue
-            if boxes[a, 0] >= boxes[b, 3] + reach[0] or boxes[b, 0] >= boxes[a, 3] + reach[0]:
-                continue
-            if k == capacity:
-                capacity *= 2
-                left = np.concatenate((left, np.empty(k, np.int64)))
-                right = np.concatenate((right, np.empty(k, np.int64)))
-            left[k], right[k] = a, b
-            k += 1
-    return left[:k].copy(), right[:k].copy()
+    return _near_pixels(masks.runs, extents.offsets, i, j, reach, extents.boxes)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -96,37 +59,91 @@ def _seek(runs: Any, start: int, stop: int, z: int, x: int) -> int:  # pragma: n
 
 
 @numba.njit(cache=True, nogil=True)
-def _shared(runs: Any, offsets: Any, left: Any, right: Any, boxes: Any) -> Any:  # pragma: no cover - compiled
-    shared = np.zeros(len(left), np.int64)
-    inside = np.zeros(len(left), np.int64)
-    for k in range(len(left)):
-        a, b = left[k], right[k]
-        p, p_end, q, q_end = offsets[a], offsets[a + 1], offsets[b], offsets[b + 1]
-        if p == p_end or q == q_end:
-            continue
-        p = _seek(runs, p, p_end, runs[q, 0], runs[q, 1])
-        if p < p_end:
-            q = _seek(runs, q, q_end, runs[p, 0], runs[p, 1])
-        z0, z1 = max(boxes[a, 0], boxes[b, 0]), min(boxes[a, 3], boxes[b, 3])
-        y0, y1 = max(boxes[a, 1], boxes[b, 1]), min(boxes[a, 4], boxes[b, 4])
-        x0, x1 = max(boxes[a, 2], boxes[b, 2]), min(boxes[a, 5], boxes[b, 5])
-        while p < p_end and q < q_end:
-            if runs[p, 0] != runs[q, 0] or runs[p, 1] != runs[q, 1]:
-                if runs[p, 0] < runs[q, 0] or (runs[p, 0] == runs[q, 0] and runs[p, 1] < runs[q, 1]):
-                    p += 1
-                else:
-                    q += 1
-                continue
+def _is_last(runs: Any, run: int, stop: int) -> bool:  # pragma: no cover - compiled
+    """Whether a run is the last one of its mask in its column, as most are."""
+    return bool(run + 1 == stop or runs[run, 1] != runs[run + 1, 1] or runs[run, 0] != runs[run + 1, 0])
+
+
+@numba.njit(cache=True, nogil=True)
+def _common(runs: Any, offsets: Any, a: int, b: int, box: Any) -> Any:  # pragma: no cover - compiled
+    """Pixels that two masks have in common, and those of them inside a box."""
+    shared = inside = 0
+    p, p_end, q, q_end = offsets[a], offsets[a + 1], offsets[b], offsets[b + 1]
+    if p == p_end or q == q_end:
+        return shared, inside
+    p = _seek(runs, p, p_end, runs[q, 0], runs[q, 1])
+    if p < p_end:
+        q = _seek(runs, q, q_end, runs[p, 0], runs[p, 1])
+    z0, y0, x0, z1, y1, x1 = box
+    while p < p_end and q < q_end:
+        dz, dx = runs[p, 0] - runs[q, 0], runs[p, 1] - runs[q, 1]
+        if dz == 0 and dx == 0:
             low, high = max(runs[p, 2], runs[q, 2]), min(runs[p, 3], runs[q, 3])
-            if low < high:
-                shared[k] += high - low
-                if z0 <= runs[p, 0] < z1 and x0 <= runs[p, 1] < x1:
-                    inside[k] += max(0, min(high, y1) - max(low, y0))
-            if runs[p, 3] <= runs[q, 3]:
-                p += 1
-            else:
-                q += 1
+            shared += max(0, high - low)
+            if z0 <= runs[p, 0] < z1 and x0 <= runs[p, 1] < x1:
+                inside += max(0, min(high, y1) - max(low, y0))
+            if _is_last(runs, p, p_end) and _is_last(runs, q, q_end):
+                p, q = p + 1, q + 1
+                continue
+            p_first = runs[p, 3] <= runs[q, 3]
+        else:
+            p_first = dz < 0 or (dz == 0 and dx < 0)
+        p += p_first
+        q += not p_first
     return shared, inside
+
+
+@numba.njit(cache=True, nogil=True)
+def _shared(runs: Any, offsets: Any, left: Any, right: Any) -> Any:  # pragma: no cover - compiled
+    shared = np.empty(len(left), np.int64)
+    for k in range(len(left)):
+        shared[k], _ = _common(runs, offsets, left[k], right[k], (0, 0, 0, 0, 0, 0))
+    return shared
+
+
+@numba.njit(cache=True, nogil=True)
+def _meeting(boxes: Any, a: int, b: int) -> Any:  # pragma: no cover - compiled
+    """What two boxes have in common."""
+    return (
+        max(boxes[a, 0], boxes[b, 0]),
+        max(boxes[a, 1], boxes[b, 1]),
+        max(boxes[a, 2], boxes[b, 2]),
+        min(boxes[a, 3], boxes[b, 3]),
+        min(boxes[a, 4], boxes[b, 4]),
+        min(boxes[a, 5], boxes[b, 5]),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _agreement(
+    runs: Any, offsets: Any, pixels: Any, boxes: Any, left: Any, right: Any, window: Any, seen: Any, trusted: Any
+) -> Any:  # pragma: no cover - compiled
+    shared, overlap = np.zeros(len(left), np.int64), np.zeros(len(left), np.float64)
+    # What other windows see of each view, as a chain: every view meets several of each window.
+    newest, older = np.full(len(window), -1, np.int64), np.empty(2 * len(left), np.int64)
+    there, strips = np.empty(2 * len(left), np.int64), np.empty((2 * len(left), 2), np.int64)
+    known = 0
+    for k in range(len(left)):
+        z0, y0, x0, z1, y1, x1 = _meeting(boxes, left[k], right[k])
+        if z0 >= z1 or y0 >= y1 or x0 >= x1:
+            continue
+        strip, core = _meeting(seen, left[k], right[k]), _meeting(trusted, left[k], right[k])
+        shared[k], inside = _common(runs, offsets, left[k], right[k], core)
+        if shared[k] == 0:
+            continue
+        whole, middle = -shared[k], -inside
+        for v, other in ((left[k], window[right[k]]), (right[k], window[left[k]])):
+            place = newest[v]
+            while place >= 0 and there[place] != other:
+                place = older[place]
+            if place < 0:
+                place, known = known, known + 1
+                there[place], older[place], newest[v] = other, newest[v], place
+                strips[place, 0] = pixels_in_box(runs, offsets, pixels, boxes, v, strip)
+                strips[place, 1] = pixels_in_box(runs, offsets, pixels, boxes, v, core)
+            whole, middle = whole + strips[place, 0], middle + strips[place, 1]
+        overlap[k] = max(shared[k] / max(whole, 1), inside / max(middle, 1))
+    return shared, overlap
 
 
 @numba.njit(cache=True, nogil=True)

@@ -36,7 +36,8 @@ from segworkers.objects import Objects, join_objects
 from segworkers.plans import SourcePlan
 from segworkers.polygons import polygons
 from segworkers.readers.base import Reader
-from segworkers.runs import Runs, RunTable, cells_touched
+from segworkers.runs import Runs, RunTable
+from segworkers.splitting import cells_touched
 from segworkers.store import Store
 from segworkers.volume_rows import measure_volume
 

@@ -98,13 +98,12 @@ class Shard:
             _column(table, "assembled"),
         )
 
-    def views(self, *, masks: bool = True) -> tuple[Views, NDArray[np.int64]]:
-        """The open views and the pixels of each; without masks where only the facts are needed."""
+    def views(self) -> tuple[Views, NDArray[np.int64]]:
+        """The open views and the pixels of each."""
         table = self._table("views")
         names = ("window", "rank", "label", "score", "cut", "marginal")
         columns = {name: _column(table, name) for name in names}
-        runs = self._runs("views.runs") if masks else RunTable(np.empty((0, 4), np.int32), np.empty(0, np.int64))
-        return Views(**columns, masks=runs), _column(table, "pixels")
+        return Views(**columns, masks=self._runs("views.runs")), _column(table, "pixels")
 
     def pairs(self) -> tuple[Pairs, NDArray[np.int8]]:
         """Pairs of open views, and what they are to each other."""

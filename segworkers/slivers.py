@@ -15,17 +15,23 @@ A *part* is what a border cuts off from an object that leaves the window and com
 one, in this window a model may say two. A part belongs to the view that covers most of what both windows saw of it,
 unless it lies beside the view that is linked there already.
 """
+# numba has no type stubs: what its decorator returns is unknown to the type checker.
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from segworkers.counting import rows_by
 from segworkers.lattice import Lattice
 from segworkers.linking import COVER, LINK, PART, ViewFacts, links
-from segworkers.overlaps import box_pairs, near_pixels
-from segworkers.runs import bounding_boxes, pixels_in_boxes
-from segworkers.views import Pairs, Views, compare, meet, near_by, window_boxes
+from segworkers.overlaps import near_pixels
+from segworkers.runs import pixels_in_boxes
+from segworkers.views import Pairs, Views, compare, near_by, neighbours
 
 SLIVER_COVER = 0.5
 """A leftover covered by a larger view to more than this share is a piece of it."""
@@ -42,112 +48,94 @@ def relations(
     pixels: (n,) of each view. What is said of a pair depends on the views of its two windows only.
     """
     facts = ViewFacts(views.window, views.rank, pixels, views.marginal)
-    compared = compare(views, lattice, family)
+    i, j = neighbours(views, lattice, family)
+    compared = compare(views, lattice, i, j)
     is_link = links(compared, facts)
-    linked, boxes = compared.take(is_link), bounding_boxes(views.masks, len(views))
-    slots = _Slots(linked, views.window)
-    parts = _parts(views, compared.take(~is_link), slots, lattice, boxes)
-    covering = _coverings(views, facts, slots, lattice, boxes, family)
+    linked = compared.take(is_link)
+    sight = _Sight(views, lattice, linked)
+    parts = _parts(sight, compared.take(~is_link))
+    covering = _coverings(sight, facts, *facts.by_size(i, j))
     kind = np.repeat(np.array([LINK, PART, COVER], np.int8), [len(linked), len(parts), len(covering)])
     return linked.join(parts).join(covering), kind
 
 
-class _Slots:
-    """Whom each view is linked to in each other window."""
+class _Sight:
+    """What windows see of each other's views, and whom views are linked to."""
 
-    def __init__(self, linked: Pairs, window: NDArray[np.int64]) -> None:
-        self._window = window
-        self._windows = int(window.max(initial=0)) + 1
-        slot = np.concatenate((self._slot(linked.i, linked.j), self._slot(linked.j, linked.i)))
-        order = np.argsort(slot)
-        self._sorted, self._partner = slot[order], np.concatenate((linked.j, linked.i))[order]
+    def __init__(self, views: Views, lattice: Lattice, linked: Pairs) -> None:
+        self.views, self.lattice = views, lattice
+        rows, self._begins = rows_by(np.concatenate((linked.i, linked.j)), len(views))
+        self._partners = np.concatenate((linked.j, linked.i))[rows]
 
     def partner(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
         """(k,) whom view[k] is linked to in the window of other[k]; -1 where it has no link there."""
-        if not len(self._sorted):
-            return np.full(len(view), -1, np.int64)
-        wanted = self._slot(view, other)
-        at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-        return np.where(self._sorted[at] == wanted, self._partner[at], -1)
+        return _partner(self._begins, self._partners, self.views.window, view, other)
 
-    def _slot(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-        return view * self._windows + self._window[other]
+    def pixels(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(k,) pixels of view[k] that lie in the window of other[k]."""
+        boxes = self.lattice.window_boxes(self.views.window[other])
+        return pixels_in_boxes(self.views.masks, self.views.extents, view, boxes)
+
+    def near(self, view: NDArray[np.int64], other: NDArray[np.int64], reach: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(k,) pixels of view[k] within reach[k] (z, y, x) of other[k]."""
+        return near_pixels(self.views.masks, self.views.extents, view, other, reach)
+
+    def beside(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(k,) whether view[k] lies next to other[k], or nearly so; False where other[k] is -1."""
+        beside = np.zeros(len(view), bool)
+        there = np.flatnonzero(other >= 0)
+        reach = np.maximum(near_by(self.lattice), np.array(self.lattice.window) > 1)
+        beside[there] = self.near(view[there], other[there], np.tile(reach, (len(there), 1))) > 0
+        return beside
 
 
-def _parts(views: Views, compared: Pairs, slots: _Slots, lattice: Lattice, boxes: NDArray[np.int64]) -> Pairs:
+@numba.njit(cache=True, nogil=True)
+def _partner(begins: Any, partners: Any, window: Any, view: Any, other: Any) -> Any:  # pragma: no cover - compiled
+    found = np.full(len(view), -1, np.int64)
+    for k in range(len(view)):
+        for p in partners[begins[view[k]] : begins[view[k] + 1]]:
+            if window[p] == window[other[k]]:
+                found[k] = p
+    return found
+
+
+def _parts(sight: _Sight, compared: Pairs) -> Pairs:
     """Pairs of a part (i) and what it is a part of (j); their overlap is the share of the part that is covered."""
     part, whole = np.concatenate((compared.i, compared.j)), np.concatenate((compared.j, compared.i))
-    shared = np.concatenate((compared.shared, compared.shared))
-    usable = views.cut[part] & (slots.partner(part, whole) < 0)
-    part, whole, shared = part[usable], whole[usable], shared[usable]
-    seen = window_boxes(lattice, views.window, np.zeros(3, np.int64))
-    inside = pixels_in_boxes(views.masks, part, meet(seen[part], seen[whole]), len(views))
-    cover = shared / np.maximum(inside, 1)
-    kept = (cover > PART_COVER) & ~_beside(views, part, slots.partner(whole, part), lattice, boxes)
-    part, whole, shared, cover = part[kept], whole[kept], shared[kept], cover[kept]
-    return Pairs(part, whole, cover, shared)
+    cut = np.flatnonzero(sight.views.cut[part])
+    free = cut[sight.partner(part[cut], whole[cut]) < 0]
+    part, whole, shared = part[free], whole[free], np.tile(compared.shared, 2)[free]
+    cover = shared / np.maximum(sight.pixels(part, whole), 1)
+    kept = (cover > PART_COVER) & ~sight.beside(part, sight.partner(whole, part))
+    return Pairs(part[kept], whole[kept], cover[kept], shared[kept])
 
 
-def _coverings(
-    views: Views,
-    facts: ViewFacts,
-    slots: _Slots,
-    lattice: Lattice,
-    boxes: NDArray[np.int64],
-    family: NDArray[np.int64],
-) -> Pairs:
-    """Pairs of a sliver and what covers it."""
-    small, large = _neighbours(views, facts, slots, lattice, boxes, family)
-    partner = slots.partner(large, small)
+def _coverings(sight: _Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]) -> Pairs:
+    """Pairs of a sliver and what covers it, from views that come near and the larger ones that they come near to."""
+    usable = _unconfirmed(sight, facts, small, large)
+    small, large = small[usable], large[usable]
+    partner = sight.partner(large, small)
     proper = 2 * facts.pixels[small] < facts.pixels[large]
-    proper |= (partner < 0) & _sees_most(views, facts, small, large, lattice)
-    tolerance = np.where(proper[:, None], np.array(near_by(lattice)), 0)
-    covered = near_pixels(views.masks, small, large, tolerance, boxes)
-    is_cover = covered > SLIVER_COVER * facts.pixels[small]
+    proper |= (partner < 0) & (2 * sight.pixels(large, small) > facts.pixels[large])
+    tolerance = np.where(proper[:, None], np.array(near_by(sight.lattice)), 0)
+    is_cover = sight.near(small, large, tolerance) > SLIVER_COVER * facts.pixels[small]
     small, large, partner = small[is_cover], large[is_cover], partner[is_cover]
-    rivals = ~views.cut[small] & _beside(views, small, partner, lattice, boxes)
+    rivals = ~sight.views.cut[small] & sight.beside(small, partner)
     small, large = small[~rivals], large[~rivals]
     none = np.zeros(len(small))
     return Pairs(np.minimum(small, large), np.maximum(small, large), none, none.astype(np.int64))
 
 
-def _beside(
-    views: Views, view: NDArray[np.int64], other: NDArray[np.int64], lattice: Lattice, boxes: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """(k,) whether view[k] lies next to other[k], or nearly so; False where other[k] is -1."""
-    beside = np.zeros(len(view), bool)
-    there = np.flatnonzero(other >= 0)
-    reach = np.tile(np.maximum(near_by(lattice), np.array(lattice.window) > 1), (len(there), 1))
-    beside[there] = near_pixels(views.masks, view[there], other[there], reach, boxes) > 0
-    return beside
+def _unconfirmed(
+    sight: _Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Which of the pairs are of a marginal view and a window that sees most of it, but in which it has no link.
 
-
-def _neighbours(
-    views: Views,
-    facts: ViewFacts,
-    slots: _Slots,
-    lattice: Lattice,
-    boxes: NDArray[np.int64],
-    family: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Marginal views, and larger views of the same class of other windows whose boxes come near.
-
-    Left out are windows that do not see most of the marginal view (work tiles without a common seam never compare
-    theirs), and those in which it has a link.
+    Left out are windows that are no neighbours: work tiles without a common seam never compare theirs.
     """
-    i, j = box_pairs(boxes, family, views.label, near_by(lattice))
-    index = np.stack(np.unravel_index(views.window, lattice.shape), axis=1)
-    apart = np.abs(index[i] - index[j]).max(axis=1)
-    small, large = facts.by_size(i, j)
-    usable = (apart == 1) & facts.marginal[small]
-    small, large = small[usable], large[usable]
-    free = _sees_most(views, facts, large, small, lattice) & (slots.partner(small, large) < 0)
-    return small[free], large[free]
-
-
-def _sees_most(
-    views: Views, facts: ViewFacts, view: NDArray[np.int64], other: NDArray[np.int64], lattice: Lattice
-) -> NDArray[np.bool_]:
-    """(k,) whether most of other[k] lies in the window of view[k]."""
-    windows = window_boxes(lattice, views.window, np.zeros(3, np.int64))
-    return 2 * pixels_in_boxes(views.masks, other, windows[view], len(views)) > facts.pixels[other]
+    rows = np.flatnonzero(facts.marginal[small])
+    rows = rows[sight.partner(small[rows], large[rows]) < 0]
+    small, large = small[rows], large[rows]
+    index = sight.lattice.indices_of(facts.window[small]) - sight.lattice.indices_of(facts.window[large])
+    sees_most = 2 * sight.pixels(small, large) > facts.pixels[small]
+    return rows[(np.abs(index).max(axis=1, initial=0) == 1) & sees_most]

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.boxes import Zyx, zyx
+from segworkers.box_pairs import box_pairs
 from segworkers.lattice import Lattice
-from segworkers.overlaps import box_pairs, shared_pixels
-from segworkers.runs import RunTable, bounding_boxes, concatenate, pixels_in_boxes
+from segworkers.overlaps import agreement, shared_pixels
+from segworkers.runs import Extents, RunTable, concatenate, pixels_in_boxes
 
 TRUST_BAND = 16
 """Pixels along an internal border that are not compared, at most; measured to beat 0 and 32 with noisy models."""
@@ -39,7 +41,7 @@ def near_by(lattice: Lattice) -> Zyx:
     return zyx([min(TOLERANCE, overlap // 4) for overlap in lattice.overlap])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Views:
     """n detections of the windows of one lattice."""
 
@@ -56,16 +58,18 @@ class Views:
     marginal: NDArray[np.bool_]
     """(n,) whether the window is no authority on the object, see `is_marginal`."""
     masks: RunTable
-    """Owners 0..n-1, in source coordinates; sorted by owner."""
+    """Owners 0..n-1, in source coordinates; canonical."""
 
     def __len__(self) -> int:
         return len(self.window)
 
+    @cached_property
+    def extents(self) -> Extents:
+        """Where the masks lie."""
+        return self.masks.extents(len(self))
+
     def take(self, rows: NDArray[np.int64]) -> Views:
         """The views at `rows`, in that order."""
-        name = np.full(len(self), -1, np.int64)
-        name[rows] = np.arange(len(rows))
-        masks = self.masks.renumber(name).canonical()
         return Views(
             self.window[rows],
             self.rank[rows],
@@ -73,7 +77,7 @@ class Views:
             self.score[rows],
             self.cut[rows],
             self.marginal[rows],
-            masks,
+            self.masks.gather(rows, self.extents),
         )
 
 
@@ -121,14 +125,13 @@ def without_duplicates(views: Views) -> Views:
 
     Best: higher score, then more pixels, then the model's own order; greedy, as non-maximum suppression is.
     """
-    n = len(views)
-    pixels, boxes = views.masks.pixel_counts(n), bounding_boxes(views.masks, n)
+    n, pixels = len(views), views.extents.pixels
     # One number for window and class: pairs of different labels are asked for where these are equal.
     kind = views.window * (int(views.label.max(initial=0)) + 1) + views.label
-    i, j = box_pairs(boxes, np.arange(n), kind)
+    i, j = box_pairs(views.extents.boxes, np.arange(n), kind)
     alike = np.minimum(pixels[i], pixels[j]) > DUPLICATE_IOU * np.maximum(pixels[i], pixels[j])
     i, j = i[alike], j[alike]
-    shared, _ = shared_pixels(views.masks, i, j, boxes, n)
+    shared = shared_pixels(views.masks, views.extents, i, j)
     same = shared > DUPLICATE_IOU * (pixels[i] + pixels[j] - shared)
     if not same.any():
         return views
@@ -144,57 +147,32 @@ def without_duplicates(views: Views) -> Views:
     return views.take(np.flatnonzero(~dropped))
 
 
-def compare(views: Views, lattice: Lattice, family: NDArray[np.int64]) -> Pairs:
-    """Steps 1 to 3 for all pairs of views of different families (windows, or work tiles) and one label.
+def neighbours(
+    views: Views, lattice: Lattice, family: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sorted pairs i < j of different windows and families (windows, or work tiles) and one label that come near.
+
+    All that can be said of two views is said of such pairs.
+    """
+    i, j = box_pairs(views.extents.boxes, family, views.label, near_by(lattice))
+    other = views.window[i] != views.window[j]
+    return i[other], j[other]
+
+
+def compare(views: Views, lattice: Lattice, i: NDArray[np.int64], j: NDArray[np.int64]) -> Pairs:
+    """Steps 1 to 3 for pairs of views of different windows; those without common pixels are left out.
 
     A pair's numbers depend on its two views and the lattice only, never on what else is compared with them.
     """
-    n = len(views)
-    seen = window_boxes(lattice, views.window, np.zeros(3, np.int64))
-    trusted = window_boxes(lattice, views.window, np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4))
-    i, j = box_pairs(bounding_boxes(views.masks, n), family, views.label)
-    other = views.window[i] != views.window[j]
-    i, j = i[other], j[other]
-    shared, inside = shared_pixels(views.masks, i, j, trusted, n)
-    i, j, shared, inside = (column[shared > 0] for column in (i, j, shared, inside))
-    whole = _iou(shared, views.masks, i, j, meet(seen[i], seen[j]))
-    core = _iou(inside, views.masks, i, j, meet(trusted[i], trusted[j]))
-    return Pairs(i, j, np.maximum(whole, core), shared)
-
-
-def _iou(
-    common: NDArray[np.int64],
-    masks: RunTable,
-    i: NDArray[np.int64],
-    j: NDArray[np.int64],
-    boxes: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """(k,) common pixels divided by those of either mask, inside a box for each pair."""
-    n = masks.owner.max(initial=-1) + 1
-    total = pixels_in_boxes(masks, i, boxes, n) + pixels_in_boxes(masks, j, boxes, n) - common
-    return common / np.maximum(total, 1)
+    seen = lattice.window_boxes(views.window)
+    band = np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4)
+    trusted = seen + np.hstack((band, -band)) * lattice.internal_sides(views.window)
+    shared, overlap = agreement(views.masks, views.extents, i, j, views.window, seen, trusted)
+    return Pairs(i, j, overlap, shared).take(shared > 0)
 
 
 def is_marginal(masks: RunTable, window: NDArray[np.int64], lattice: Lattice) -> NDArray[np.bool_]:
     """(n,) whether a mask lies mostly outside its window's own cell: other windows saw it farther from a border."""
-    n = len(window)
-    index = np.unravel_index(window, lattice.shape)
-    edges = [lattice.cell_edges(axis) for axis in range(3)]
-    near = [edge[i] for edge, i in zip(edges, index, strict=True)]
-    far = [edge[i + 1] for edge, i in zip(edges, index, strict=True)]
-    inside = pixels_in_boxes(masks, np.arange(n), np.stack([*near, *far], axis=1), n)
-    return 2 * inside < masks.pixel_counts(n)
-
-
-def window_boxes(lattice: Lattice, window: NDArray[np.int64], band: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n, 6) region of each view's window, less a band along its internal borders."""
-    index = np.stack(np.unravel_index(window, lattice.shape), axis=1).astype(np.int64)
-    start = index * np.array(lattice.stride)
-    near = np.where(index > 0, band, 0)
-    far = np.where(index < np.array(lattice.shape) - 1, band, 0)
-    return np.hstack((start + near, start + np.array(lattice.window) - far))
-
-
-def meet(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n, 6) what two boxes have in common, row by row."""
-    return np.hstack((np.maximum(a[:, :3], b[:, :3]), np.minimum(a[:, 3:], b[:, 3:])))
+    extents = masks.extents(len(window))
+    inside = pixels_in_boxes(masks, extents, np.arange(len(window)), lattice.cell_boxes(window))
+    return 2 * inside < extents.pixels

@@ -57,11 +57,11 @@ class World:
 
 
 def noise(shape: Zyx, spacing: tuple[float, float, float], seed: int) -> World:
-    """Blobs of every size, and a corner of padding."""
+    """Blobs of every size, and padding that hides whole windows."""
     rough = np.random.default_rng(seed).normal(size=shape)
     smooth = ndimage.gaussian_filter(rough, (0.8, 1.5, 1.5))
     values = np.rint(smooth / smooth.std() * 150).astype(np.int64).clip(-900, 900)
-    values[2:7, 5:15, : shape[2] // 3] = NODATA
+    values[:7, 5:22, :15] = NODATA
     return World(values=values, layout=Layout(shape=shape, spacing=spacing), padding=True)
 
 

@@ -22,12 +22,16 @@ from segworkers.dicom.header_cache import HeaderCache
 from segworkers.dicom.opening import opened
 from segworkers.dicom.places import FileState, Places
 from segworkers.dicom.series import Decision, decide
+from segworkers.dicom.slide_series import decide_slides
+from segworkers.dicom.slides import WHOLE_SLIDE_STORAGE
 from segworkers.pseudonyms import Kind
+
+_PART_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A series, or a part of one, that is no volume."""
+    """A series, or a part of one, that is neither volume nor slide."""
 
     series_id: str
     problem: InputError
@@ -43,18 +47,28 @@ class Decided:
     names: tuple[tuple[Kind, str, str], ...] = field(repr=False)
 
 
-def decide_series(crosswalk: Crosswalk, series: Mapping[str, int], chunks: Iterable[str]) -> Decided:
-    """Decide on series (original UID: frames) whose headers lie in those chunks of the cache; keep their stacks.
+def decide_series(
+    crosswalk: Crosswalk, series: Mapping[str, int], chunks: Iterable[str], slide_um: float | None = None
+) -> Decided:
+    """Decide on series (original UID: frames) whose headers lie in those chunks of the cache; keep stacks and slides.
 
+    slide_um: micrometres a pixel that are wanted of slides; see `segworkers.dicom.slide.choose_level`.
     Raises StoreError where the cache does not hold as many frames: a volume would lack slices that were found.
     """
     headers = _headers(HeaderCache(crosswalk.folder), series, chunks)
-    decisions = decide(headers.values(), crosswalk.pseudonyms(), PixelDigests())
-    for decision in decisions:
+    names, of_slides = crosswalk.pseudonyms(), [h for h in headers.values() if h.sop_class == WHOLE_SLIDE_STORAGE]
+    stacks = decide((h for h in headers.values() if h.sop_class != WHOLE_SLIDE_STORAGE), names, PixelDigests())
+    slides = decide_slides(of_slides, names, slide_um, FileDigests())
+    for decision in stacks:
         if decision.stack is not None:
             crosswalk.put(decision.stack)
+    for decision in slides:
+        if decision.slide is not None:
+            crosswalk.put_slide(decision.slide)
+    sources = [*map(source_of, stacks), *(decision.source for decision in slides)]
+    decisions = [*stacks, *slides]
     return Decided(
-        sources=tuple(source for source in map(source_of, decisions) if source is not None),
+        sources=tuple(source for source in sources if source is not None),
         refused=tuple(Refused(each.series_id, each.problem) for each in decisions if each.problem is not None),
         rows=tuple(decision.row for decision in decisions),
         names=tuple(dict.fromkeys(name for decision in decisions for name in decision.originals)),
@@ -94,6 +108,21 @@ def source_of(decision: Decision) -> Source | None:
         bytes_per_pixel=np.dtype(dtype).itemsize,
         volume=decision.facts,
     )
+
+
+@dataclass(slots=True)
+class FileDigests:
+    """Digests of whole files, for `segworkers.dicom.slide_series.FileDigest`."""
+
+    places: Places = field(default_factory=Places)
+
+    def __call__(self, header: Header) -> str:
+        """Raises InputError where the file cannot be read."""
+        digest = hashlib.blake2b(digest_size=16)
+        with opened(self.places, header.place, FileState(header.size, header.stamp)) as file:
+            while part := file.read(_PART_BYTES):
+                digest.update(part)
+        return digest.hexdigest()
 
 
 @dataclass(slots=True)

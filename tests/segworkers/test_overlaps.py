@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from segworkers.overlaps import box_pairs, near_pixels, shared_pixels
-from segworkers.runs import RunTable, bounding_boxes, concatenate, label_runs
+from segworkers.overlaps import agreement, near_pixels, shared_pixels
+from segworkers.runs import RunTable, concatenate, label_runs
 
 SHAPE = (3, 7, 9)
 MASKS = 4
@@ -38,42 +39,30 @@ def grown(mask: NDArray[np.bool_], reach: tuple[int, int, int]) -> NDArray[np.bo
     return result
 
 
-def filled_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    result = np.zeros_like(mask)
-    if mask.any():
-        result[tuple(slice(p.min(), p.max() + 1) for p in np.nonzero(mask))] = True
-    return result
+def within(box: Sequence[int] | NDArray[np.int64]) -> tuple[slice, ...]:
+    return tuple(slice(low, max(low, high)) for low, high in zip(box[:3], box[3:], strict=True))
 
 
-@given(images(), images(), st.tuples(*[st.integers(0, 2)] * 3), st.lists(st.integers(0, 1), min_size=8, max_size=8))
-def test_pairs_are_those_of_boxes_that_nearly_meet(
-    a: NDArray[np.int64], b: NDArray[np.int64], reach: tuple[int, int, int], labels: list[int]
-) -> None:
-    table, dense = both(a, b)
-    family, label = np.repeat([0, 1], MASKS), np.array(labels)
-    i, j = box_pairs(bounding_boxes(table, 2 * MASKS), family, label, reach)
-    expected = [
-        (p, q)
-        for p, q in product(range(MASKS), range(MASKS, 2 * MASKS))
-        if labels[p] == labels[q] and (grown(filled_box(dense[p]), reach) & filled_box(dense[q])).any()
-    ]
-    assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected
-
-
-@given(images(), images(), st.lists(st.integers(0, 6), min_size=6, max_size=6))
-def test_shared_pixels_are_those_of_the_dense_masks(
-    a: NDArray[np.int64], b: NDArray[np.int64], corners: list[int]
-) -> None:
-    table, dense = both(a, b)
+@given(images(), images(), st.lists(st.integers(0, 6), min_size=24, max_size=24))
+def test_agreement_is_that_of_the_dense_masks(a: NDArray[np.int64], b: NDArray[np.int64], corners: list[int]) -> None:
+    window = np.repeat(np.arange(2), MASKS)
+    seen, trusted = (np.array(corners[k : k + 12]).reshape(2, 6) for k in (0, 12))
+    cut = [np.zeros_like(image) for image in (a, b)]
+    for image, part, box in zip((a, b), cut, seen, strict=True):
+        part[within(box)] = image[within(box)]
+    table, dense = both(*cut)
     i, j = (np.array(column) for column in zip(*product(range(MASKS), range(MASKS, 2 * MASKS)), strict=True))
-    boxes = np.tile(np.array([0, 0, 0, *SHAPE]), (2 * MASKS, 1))
-    boxes[:MASKS, :3], boxes[MASKS:, 3:] = corners[:3], corners[3:]
-    shared, inside = shared_pixels(table, i, j, boxes, 2 * MASKS)
-    z, y, x = (slice(low, high) for low, high in zip(corners[:3], corners[3:], strict=True))
+    extents = table.extents(2 * MASKS)
+    shared, overlap = agreement(table, extents, i, j, window, seen[window], trusted[window])
+    assert (shared_pixels(table, extents, i, j) == shared).all()
     for k, (p, q) in enumerate(zip(i, j, strict=True)):
         common: Any = dense[p] & dense[q]
         assert shared[k] == common.sum()
-        assert inside[k] == common[z, y, x].sum()
+        expected = [0.0]
+        for boxes in (seen, trusted):
+            place = within([*boxes[:, :3].max(axis=0), *boxes[:, 3:].min(axis=0)])
+            expected.append(common[place].sum() / max(1, (dense[p] | dense[q])[place].sum()))
+        assert overlap[k] == max(expected)
 
 
 @given(images(), images(), st.tuples(*[st.integers(0, 2)] * 3))
@@ -84,5 +73,5 @@ def test_near_pixels_are_those_within_reach(
     there = [k for k in range(2 * MASKS) if dense[k].any()]
     pairs = [(p, q) for p in there for q in there if p != q]
     i, j = np.array([p for p, _ in pairs], np.int64), np.array([q for _, q in pairs], np.int64)
-    near = near_pixels(table, i, j, np.tile(np.array(reach), (len(pairs), 1)), bounding_boxes(table, 2 * MASKS))
+    near = near_pixels(table, table.extents(2 * MASKS), i, j, np.tile(np.array(reach), (len(pairs), 1)))
     assert near.tolist() == [(dense[p] & grown(dense[q], reach)).sum() for p, q in pairs]

@@ -7,17 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from schemas.boxes import Box
+from schemas.boxes import Box, zyx
 from segworkers.lattice import Lattice
-from segworkers.runs import (
-    RunTable,
-    bounding_boxes,
-    cells_touched,
-    concatenate,
-    label_runs,
-    pixels_in_boxes,
-    split_at_cells,
-)
+from segworkers.runs import RunTable, bounding_boxes, concatenate, label_runs, pixels_in_boxes
+from segworkers.splitting import cells_touched, split_at_cells
 
 SHAPE = (2, 13, 11)
 
@@ -54,6 +47,29 @@ def test_a_canonical_table_is_sorted_joined_and_stays_so(image: NDArray[np.int64
     assert (joined.canonical().runs == joined.runs).all()
 
 
+@given(images(), st.integers(0, 2**32 - 1))
+def test_shuffled_runs_of_masks_become_canonical(image: NDArray[np.int64], seed: int) -> None:
+    table = label_runs(image, (0, 0, 0))
+    pixels = table.take(np.repeat(np.arange(len(table)), table.lengths))
+    begins = np.cumsum(table.lengths) - table.lengths
+    step = np.arange(len(pixels)) - np.repeat(begins, table.lengths)
+    pixels.runs[:, 2] += step.astype(np.int32)
+    pixels.runs[:, 3] = pixels.runs[:, 2] + 1
+    order = np.random.default_rng(seed).permutation(len(pixels))
+    again = pixels.take(order).canonical()
+    assert (again.runs == table.runs).all()
+    assert (again.owner == table.owner).all()
+
+
+@given(images(), st.permutations(range(4)), st.integers(0, 4))
+def test_gathered_masks_are_the_masks(image: NDArray[np.int64], order: list[int], count: int) -> None:
+    table = label_runs(image, (0, 0, 0))
+    some = table.gather(np.array(order[:count], np.int64), table.extents(4))
+    for new, old in enumerate(order[:count]):
+        assert (painted(some, new) == (image == old + 1)).all()
+    assert set(some.owner) <= set(range(count))
+
+
 @given(images(), st.integers(3, 7), st.integers(0, 3))
 def test_splitting_at_cells_keeps_every_pixel_in_its_own_cell(
     image: NDArray[np.int64], window: int, overlap: int
@@ -62,8 +78,7 @@ def test_splitting_at_cells_keeps_every_pixel_in_its_own_cell(
     table = label_runs(image, (0, 0, 0))
     pieces, cell = split_at_cells(table, lattice)
     for (z, x, y0, y1), c in zip(pieces.runs, cell, strict=True):
-        index = tuple(int(i) for i in np.unravel_index(c, lattice.shape))
-        box = lattice.cell_box(index)  # type: ignore[arg-type]
+        box = lattice.cell_box(zyx(lattice.indices_of(np.array([c]))[0].tolist()))
         assert Box((int(z), int(y0), int(x)), (int(z) + 1, int(y1), int(x) + 1)) in box
     assert (pieces.canonical().runs == table.runs).all()
     expected = [
@@ -79,10 +94,13 @@ def test_splitting_at_cells_keeps_every_pixel_in_its_own_cell(
 def test_boxes_and_pixels_in_boxes_are_those_of_the_dense_masks(image: NDArray[np.int64]) -> None:
     table = label_runs(image, (0, 0, 0))
     present = np.flatnonzero(np.bincount(image.ravel(), minlength=5)[1:])
-    boxes = bounding_boxes(table, 4)
+    extents = table.extents(4)
+    boxes = extents.boxes
+    assert (boxes == bounding_boxes(table, 4)).all()
+    assert (extents.pixels == np.bincount(image.ravel(), minlength=5)[1:]).all()
     for mask in present:
         where = np.argwhere(image == mask + 1)
         assert (boxes[mask] == [*where.min(axis=0), *(where.max(axis=0) + 1)]).all()
     cut = np.array([[0, 3, 2, 1, 9, 8]] * len(present))
-    inside = pixels_in_boxes(table, present, cut, 4)
+    inside = pixels_in_boxes(table, extents, present, cut)
     assert (inside == [(image[0:1, 3:9, 2:8] == mask + 1).sum() for mask in present]).all()
