@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import traceback
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.engines.base import EngineError
+from schemas.discretion import one_line, traceback_text
 from schemas.errors import SegworkersError, SpecError
 
 if TYPE_CHECKING:
@@ -295,6 +295,24 @@ def preview(
 
 
 @app.command()
+def identify(
+    pseudonyms: Annotated[
+        list[str],
+        typer.Argument(metavar="PSEUDONYM...", help="As tables and messages have them, or UIDs 2.25.… of objects."),
+    ],
+    crosswalk: Annotated[Path, typer.Option("--crosswalk", metavar="FOLDER", help="Crosswalk of the run.")],
+) -> None:
+    """Print the originals of pseudonyms, for those who may read the crosswalk: pseudonym, kind and original, by tabs.
+
+    What is printed identifies patients. Exit code 1 where a pseudonym is of another crosswalk.
+    """
+    from jobs.identify import identify as look_up
+
+    for line in look_up(pseudonyms, crosswalk):
+        print(line)
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the demo's runs.")] = Path(
         "demo-out"
@@ -348,13 +366,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"error: {error}", debug)
         return ERROR
     except Exception as error:  # noqa: BLE001 (the last resort: one line instead of a traceback)
-        text = " ".join(str(error).split())
-        _say(f"error: {type(error).__name__}{': ' if text else ''}{text} (traceback with --debug)", debug)
+        _say(f"error: {one_line(error, 10_000)} (traceback with --debug)", debug)
         return ERROR
     return DONE
 
 
 def _say(message: str, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
+    if debug and (error := sys.exception()) is not None:
+        sys.stderr.write(traceback_text(error))
     print(message, file=sys.stderr)

@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -65,6 +66,15 @@ class ModelSpec(_Part):
     @classmethod
     def _plain_side(cls, value: object) -> object:
         return [value] if isinstance(value, int) else value
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _exponent(cls, value: object) -> object:
+        """YAML 1.1 takes 5e-7, which has no dot, for text."""
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return float(value)
+        return value
 
     @field_validator("window")
     @classmethod

@@ -93,7 +93,7 @@ def catalog_dicom(
     pseudonyms = crosswalk.pseudonyms()
     skipped = [_skipped_file(each, pseudonyms, names) for each in unusable]
     skipped += [
-        Skipped(f"dicom:{refused.series_id}", refused.problem.reason, refused.problem.message, refused.problem.hint)
+        _skipped_series(refused.series_id, refused.problem)
         for each in decided
         for refused in each.refused
         if refused.problem.reason not in NOT_VOLUMES
@@ -240,6 +240,10 @@ def _batches(scanned: Sequence[Scanned]) -> Iterator[tuple[dict[str, int], list[
 
 def _union(keys: dict[str, dict[str, None]], series: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(keys[uid] for uid in series)))
+
+
+def _skipped_series(series_id: str, problem: InputError) -> Skipped:
+    return Skipped(f"dicom:{series_id}", problem.reason, f"dicom:{series_id}: {problem.message}", problem.hint)
 
 
 def _skipped_file(found: Unusable, pseudonyms: Pseudonyms, names: set[tuple[Kind, str, str]]) -> Skipped:

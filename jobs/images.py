@@ -84,23 +84,33 @@ def _image_row(
         "bands": list(source.bands),
         "georeference": source.grid.georeference,
         "crs": source.grid.crs_wkt,
-        **_volume_columns(source, counts),
+        **_dicom_columns(source, counts),
+        **_slide_columns(source, counts, None if unknown else everything.objects),
         **_model_columns(model),
     }
 
 
-def _volume_columns(source: Source, counts: CellCounts) -> dict[str, Any]:
-    """What only volumes have; of unevenly spaced ones the valid volume is not known from counts."""
-    facts = source.volume
-    if facts is None:
+def _dicom_columns(source: Source, counts: CellCounts) -> dict[str, Any]:
+    """What only volumes and slides have; of unevenly spaced volumes the valid one is not known from counts."""
+    found: dict[str, Any] = {}
+    if source.series is not None:
+        found = {name: getattr(source.series, name) for name in ("series_id", "study_id", "subject_id", "modality")}
+    if source.volume is not None and source.volume.geometry.kind != "variable":
+        found["valid_volume_mm3"] = (counts.done + counts.empty) * source.volume.geometry.voxel_volume_mm3
+    return found
+
+
+def _slide_columns(source: Source, counts: CellCounts, objects: int | None) -> dict[str, Any]:
+    """Where pixels have a size, but no place on Earth; objects: None where they could not be counted."""
+    if source.pixel_um is None:
         return {}
-    even = facts.geometry.kind != "variable"
+    y, x = source.pixel_um
+    area = None if objects is None else (counts.done + counts.empty) * y * x / 1e6
     return {
-        "series_id": facts.series_id,
-        "study_id": facts.study_id,
-        "subject_id": facts.subject_id,
-        "modality": facts.modality,
-        "valid_volume_mm3": (counts.done + counts.empty) * facts.geometry.voxel_volume_mm3 if even else None,
+        "pixel_um_y": y,
+        "pixel_um_x": x,
+        "valid_area_mm2": area,
+        "objects_per_mm2": objects / area if area and objects is not None else None,
     }
 
 

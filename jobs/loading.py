@@ -11,12 +11,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from jobs.config import EngineSpec, JobSpec, ModelSpec, OutputSpec, TilingSpec, absolute_paths
+from jobs.config import DicomSpec, EngineSpec, JobSpec, ModelSpec, OutputSpec, TilingSpec, absolute_paths
 from schemas.errors import SpecError
 
 _PARTS: dict[str, type[BaseModel]] = {
     "model": ModelSpec,
     "output": OutputSpec,
+    "dicom": DicomSpec,
     "tiling": TilingSpec,
     "engine": EngineSpec,
 }

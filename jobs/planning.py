@@ -15,8 +15,9 @@ from jobs import bootstrap
 from jobs.catalog import Skipped, describe_all, find_inputs
 from jobs.config import JobSpec, expand_extent
 from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
-from jobs.privacy import crosswalk_folder
+from jobs.privacy import crosswalk_folder, without_names, without_neighbours
 from jobs.volumes import in_space, require_modality, volume_flips, volume_grid
+from schemas import discretion
 from schemas.boxes import zyx
 from schemas.errors import InputError, SpecError
 from schemas.grids import PixelGrid
@@ -126,13 +127,16 @@ def prepare(spec: JobSpec) -> Planned:
     reader = bootstrap.reader()
     dicom = _dicom(spec)
     uris, skipped = find_inputs([each for each in spec.inputs if not is_dicom_input(each)])
+    if dicom is not None:
+        uris, neighbours = without_neighbours(uris, dicom[1].found_in)
+        skipped += neighbours
     sources, unreadable = describe_all(reader, uris)
     if dicom is not None:
         crosswalk, found = dicom
         reader = bootstrap.dicom_reader(crosswalk, reader)
         sources += found.sources
-        unreadable += found.skipped
-        skipped = [each for each in skipped if not (each.reason == "no_match" and each.uri in found.found_in)]
+        others = [each for each in skipped if not (each.reason == "no_match" and each.uri in found.found_in)]
+        skipped, unreadable = without_names([*others, *unreadable], crosswalk), list(found.skipped)
         if any(source.volume is not None for source in found.sources):
             manifest = in_space(manifest)
     plans: list[SourcePlan] = []
@@ -156,7 +160,9 @@ def prepare(spec: JobSpec) -> Planned:
 
 def _dicom(spec: JobSpec) -> tuple[Crosswalk, DicomCatalog] | None:
     """The DICOM volumes and slides among the inputs, and their crosswalk, which is made; None where there are none."""
+    discretion.begin()
     if not holds_dicom(spec.inputs):
+        discretion.end()
         return None
     crosswalk = Crosswalk.open(crosswalk_folder(spec))
     return crosswalk, catalog_dicom(spec.inputs, crosswalk, spec.dicom.processes, spec.dicom.slide_um_per_pixel)

@@ -23,7 +23,7 @@ from schemas.boxes import Box
 from schemas.errors import SpecError
 from schemas.masks import Runs
 from schemas.rle import from_coco_rles
-from schemas.sources import Source
+from schemas.sources import DICOM_SCHEME, Source
 from segworkers.readers.base import PixelBlock, Reader
 
 MOST_INSTANCES = 20_000
@@ -63,6 +63,11 @@ def preview(
     from PIL import Image
 
     uri = find_source(results, source)
+    if uri.startswith(DICOM_SCHEME):
+        raise SpecError(
+            f"{uri}: preview draws rasters only, not DICOM; for a picture of each object of a volume run again with "
+            "--resume --set output.montages=true: they are PNG files in the folder dicom of the run"
+        )
     described = reader.describe(uri)
     if described.grid.shape[0] != 1:
         raise SpecError(f"{uri}: preview shows images of one plane, this one has {described.grid.shape[0]}")

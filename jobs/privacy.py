@@ -1,15 +1,23 @@
-"""What keeps identities out of a run folder: where its crosswalk is, and the spec as it may be written down."""
+"""What keeps identities out of a run folder: where its crosswalk is, the spec as written down, inputs without names."""
 
 from __future__ import annotations
 
+import glob
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from jobs.catalog import Skipped
 from jobs.config import JobSpec, is_local
 from schemas.errors import SpecError
 from segworkers.dicom.crosswalk import Crosswalk
 
 HIDDEN = "hidden"
 """Stands in run.json for the path of the crosswalk."""
+
+BESIDE_DICOM = "beside_dicom"
+"""Reason code of pictures that are left out because they lie among DICOM files."""
 
 
 def crosswalk_folder(spec: JobSpec) -> str:
@@ -34,7 +42,60 @@ def public_spec(spec: JobSpec, crosswalk: Crosswalk) -> JobSpec:
 
     The same inputs give the same pseudonyms in the same crosswalk, so that a run can be resumed.
     """
-    pseudonyms = crosswalk.pseudonyms()
-    inputs = [f"input:{pseudonyms.of('input', each)}" for each in spec.inputs]
+    shown = _pseudonyms(spec.inputs, crosswalk)
+    inputs = [shown[each] for each in spec.inputs]
     hidden = spec.dicom.model_copy(update={"crosswalk": HIDDEN})
     return spec.model_copy(update={"inputs": inputs, "dicom": hidden})
+
+
+def without_neighbours(uris: Sequence[str], found_in: Collection[str]) -> tuple[list[str], list[Skipped]]:
+    """The rasters that do not lie in inputs with DICOM files, and a line for each input that holds others.
+
+    Screen shots and key images beside the slices are what lies there: they show names, and their paths would enter the
+    tables. uris: of rasters; found_in: inputs that hold DICOM, as `jobs.dicom_catalog.DicomCatalog.found_in` has them.
+    """
+    roots = {_root(each): each for each in found_in}
+    kept: list[str] = []
+    beside: Counter[str] = Counter()
+    for uri in uris:
+        holder = next((each for root, each in roots.items() if uri.startswith(root)), None)
+        if holder is None:
+            kept.append(uri)
+        else:
+            beside[holder] += 1
+    hint = "To have rasters segmented give a folder of their own; their paths then are in the tables."
+    skipped = [
+        Skipped(uri, BESIDE_DICOM, f"{uri}: pictures among its DICOM files are left out ({count}).", hint)
+        for uri, count in sorted(beside.items())
+    ]
+    return kept, skipped
+
+
+def without_names(skipped: Iterable[Skipped], crosswalk: Crosswalk) -> list[Skipped]:
+    """Inputs that are no DICOM and cannot be used, under pseudonyms, which the crosswalk then knows."""
+    listed = list(skipped)
+    shown = _pseudonyms([each.uri for each in listed], crosswalk)
+    return [_nameless(each, shown[each.uri]) for each in listed]
+
+
+def _nameless(skipped: Skipped, shown: str) -> Skipped:
+    name = skipped.uri.rstrip("/").rpartition("/")[2]
+    message, hint = skipped.message.replace(skipped.uri, shown), skipped.hint.replace(skipped.uri, shown)
+    if name in message or "/" in message:
+        message = f"{shown}: cannot be used as an image ({skipped.reason})."
+    return replace(skipped, uri=shown, message=message, hint="" if name in hint else hint)
+
+
+def _root(place: str) -> str:
+    """How the names of all that a searched folder, prefix or pattern holds begin."""
+    if glob.has_magic(place):
+        return place[: min(place.index(mark) for mark in "*?[" if mark in place)]
+    return f"{place.rstrip('/')}/"
+
+
+def _pseudonyms(inputs: Sequence[str], crosswalk: Crosswalk) -> dict[str, str]:
+    """`input:PSEUDONYM` of each, which the crosswalk then can tell."""
+    pseudonyms = crosswalk.pseudonyms()
+    named = {each: pseudonyms.of("input", each) for each in inputs}
+    crosswalk.add_names(("input", pseudonym, each) for each, pseudonym in named.items())
+    return {each: f"input:{pseudonym}" for each, pseudonym in named.items()}

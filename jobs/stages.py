@@ -26,7 +26,7 @@ from jobs.ledger import Failed, Ledger, chunks, read_ledger, settle
 from jobs.merging import merge_sources
 from jobs.planning import DOUBLES_INPUTS, Planned, general_warnings, model_warnings, prepare
 from jobs.priors import with_priors
-from jobs.privacy import public_spec
+from jobs.privacy import BESIDE_DICOM, public_spec
 from jobs.publishing import Published, publish
 from jobs.seams import verdict_line
 from jobs.stitched import write_masks
@@ -42,7 +42,7 @@ SMALL_RUN_PIXELS = 400_000_000
 """Below this the merge and what follows run in the driver: starting processes would take longer."""
 
 
-LEFT_OUT = ("duplicate", DOUBLES_INPUTS)
+LEFT_OUT = ("duplicate", DOUBLES_INPUTS, BESIDE_DICOM)
 """Reasons for which an input is left out on purpose; nothing of it is missing."""
 
 NOTHING_THERE = ("not_found", "no_match", "bad_name")

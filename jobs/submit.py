@@ -18,7 +18,9 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from jobs.engines.base import EngineError, one_line
+from jobs.config import DicomSpec
+from jobs.dicom_catalog import is_dicom_input
+from jobs.engines.base import EngineError, cluster_text
 from jobs.engines.embedded import ALWAYS, environment
 from jobs.loading import load_spec
 from schemas.errors import SpecError
@@ -100,19 +102,25 @@ def _hand_in(
             return client.submit_job(entrypoint=entrypoint, submission_id=submission_id, runtime_env=runtime_env)
         except (RuntimeError, ValueError, OSError) as error:
             if "No available agent" not in str(error) or time.monotonic() > give_up:
-                raise EngineError(f"the cluster at {address} refused the job: {one_line(error)}") from error
+                raise EngineError(f"the cluster at {address} refused the job: {cluster_text(error)}") from error
         time.sleep(_RECONNECT_S)
 
 
 def stage(job_yaml: Path, folder: Path, packages: Sequence[Path]) -> None:
     """Lay out in `folder` what the driver needs: the packages, the model's file if it is one, and `job.yaml`.
 
+    The cluster keeps all of it, also the paths of the inputs as the spec has them.
     Relative paths in the spec become absolute ones of this machine first: data must be where the cluster finds it.
     Of a `python:file.py:Class` model exactly that file is shipped, of `python:package.module:Class` the package.
     """
     spec = load_spec(job_yaml)
     for package in packages:
         shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    if spec.dicom != DicomSpec() or any(is_dicom_input(each) for each in spec.inputs):
+        logger.warning(
+            "the cluster keeps a copy of the spec, with the paths of its inputs: where they name patients, list them "
+            "in a manifest (.txt) of neutral name that the cluster's machines can read, and give that as the input"
+        )
     text = spec.to_yaml()
     if match := _MODEL_FILE.fullmatch(spec.model.reference):
         source = Path(match[1])
@@ -169,8 +177,8 @@ def _connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (RayError, RuntimeError, OSError) as error:
         raise EngineError(
-            f"could not reach the cluster's dashboard at {address}: {one_line(error)} (is the SSH tunnel open, and the "
-            "cluster's token in RAY_AUTH_TOKEN?)"
+            f"could not reach the cluster's dashboard at {address}: {cluster_text(error)} (is the SSH tunnel open, and "
+            "the cluster's token in RAY_AUTH_TOKEN?)"
         ) from error
 
 
@@ -199,7 +207,7 @@ def _follow(client: JobSubmissionClient, job: str, stream: TextIO) -> None:
             if client.get_job_status(job).is_terminal():
                 return
         except (RuntimeError, OSError) as error:
-            logger.debug("following %s: %s", job, one_line(error))
+            logger.debug("following %s: %s", job, cluster_text(error))
         failures = 0 if written > before else failures + 1
         if failures > _RECONNECTS:
             raise EngineError(f"lost the cluster while following {job}; it may still run there: `ray job status {job}`")
@@ -224,4 +232,4 @@ def _stop(client: JobSubmissionClient, job: str) -> None:
         while time.monotonic() < until and not client.get_job_status(job).is_terminal():
             time.sleep(0.5)
     except (RuntimeError, OSError) as error:
-        logger.error("could not stop job %s: %s; stop it with `ray job stop %s`", job, one_line(error), job)
+        logger.error("could not stop job %s: %s; stop it with `ray job stop %s`", job, cluster_text(error), job)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas.boxes import Zyx, zyx
 from schemas.errors import InputError
 from schemas.models import ModelManifest
@@ -29,7 +32,7 @@ def in_space(manifest: ModelManifest) -> ModelManifest:
 def volume_grid(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> ModelGrid:
     """The grid that the model works on, over slices, rows and columns as stored.
 
-    Raises InputError: `wrong_modality`, `irregular_for_model`, `no_resolution`.
+    Raises InputError: `wrong_modality`, `irregular_for_model`, `no_resolution`, `too_thick_for_model`.
     """
     require_modality(facts, manifest)
     series = f"series {facts.series_id}"
@@ -49,7 +52,15 @@ def volume_grid(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> Mod
             f"the mean is {mean:.2f} mm.",
             "Use a model without a spacing: it takes slices as they are, and measurements know their places.",
         )
-    return ModelGrid(native, _without_empty_cells(native, facts, manifest))
+    grid = ModelGrid(native, _without_empty_cells(native, facts, manifest))
+    if any(_has_empty_cells(grid, manifest, axis) for axis in range(3)):
+        raise InputError(
+            "too_thick_for_model",
+            f"{manifest.name} wants voxels of {manifest.spacing} mm (z, y, x) in windows of {manifest.window}; voxels of "
+            f"{series} are so large that some windows would have none to answer for.",
+            "Use a model with larger windows or spacing.",
+        )
+    return grid
 
 
 def require_modality(facts: SeriesFacts | None, manifest: ModelManifest) -> None:
@@ -87,9 +98,17 @@ def _without_empty_cells(native: Zyx, facts: VolumeFacts, manifest: ModelManifes
     shape = list(volume_shape(native, facts.geometry.spacing_mm, manifest.spacing))
     for axis in range(3):
         while shape[axis] > 1:
-            lattice = Lattice(manifest.window, manifest.overlap, zyx(shape))
-            edges = ModelGrid(native, zyx(shape)).native_edges(axis, lattice.cell_edges(axis)[-2:])
-            if edges[0] < edges[1]:
+            edges = _cell_edges(ModelGrid(native, zyx(shape)), manifest, axis)
+            if edges[-2] < edges[-1]:
                 break
             shape[axis] -= 1
     return zyx(shape)
+
+
+def _has_empty_cells(grid: ModelGrid, manifest: ModelManifest, axis: int) -> bool:
+    return not bool(np.all(np.diff(_cell_edges(grid, manifest, axis)) > 0))
+
+
+def _cell_edges(grid: ModelGrid, manifest: ModelManifest, axis: int) -> NDArray[np.int64]:
+    """Borders of the cells along an axis as native voxel borders."""
+    return grid.native_edges(axis, Lattice(manifest.window, manifest.overlap, grid.shape).cell_edges(axis))

@@ -12,11 +12,6 @@ contain pixel values or patient data.
 """
 
 
-def one_line(error: BaseException) -> str:
-    """Type and message of any exception on one line of at most 500 characters, fit for a table."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
-
-
 class SegworkersError(Exception):
     """Base of all errors raised on purpose; `str()` of it is fit to show to a user."""
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from schemas.grids import PixelGrid
 from schemas.volumes import SeriesFacts, VolumeFacts
 
-
 DICOM_SCHEME = "dicom:"
 """Begins the URI of a DICOM source: `dicom:` and the pseudonym of its series, which only the crosswalk can resolve."""
 

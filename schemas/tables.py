@@ -122,6 +122,29 @@ VOLUME_MEASURES = [
 VOLUME_COLUMNS = tuple(field.name for field in (*_PSEUDONYMS, *VOLUME_MEASURES))
 """Columns of `instances` that are null for rasters."""
 
+SLIDE_MEASURES = [
+    _field(
+        "area_um2",
+        pa.float64(),
+        "pixels times the area of one; null but for whole-slide images",
+        "square micrometre",
+        nullable=True,
+    ),
+    _field("length_um", pa.float64(), "long side of the minimum-area rectangle", "micrometre", nullable=True),
+    _field("width_um", pa.float64(), "short side of the minimum-area rectangle", "micrometre", nullable=True),
+    *(
+        _field(
+            f"centroid_{axis}_um",
+            pa.float64(),
+            f"centroid along {axis} from the outer corner of the first pixel",
+            "micrometre",
+            nullable=True,
+        )
+        for axis in ("x", "y")
+    ),
+]
+"""Columns of `instances` with measurements that only whole-slide images have."""
+
 INSTANCES = _schema(
     "instances",
     [
@@ -203,6 +226,7 @@ INSTANCES = _schema(
         ),
         _field("length_px", pa.float64(), "long side of the minimum-area rectangle", "pixel", nullable=True),
         _field("width_px", pa.float64(), "short side of the minimum-area rectangle", "pixel", nullable=True),
+        *SLIDE_MEASURES,
         *_PSEUDONYMS,
         *VOLUME_MEASURES,
     ],
@@ -304,6 +328,24 @@ IMAGES = _schema(
         _field(
             "valid_volume_mm3", pa.float64(), "volume of the done and empty voxels", "cubic millimetre", nullable=True
         ),
+        *(
+            _field(
+                f"pixel_um_{axis}",
+                pa.float64(),
+                f"distance of pixels along {axis}; null but for whole-slide images",
+                "micrometre",
+                nullable=True,
+            )
+            for axis in ("y", "x")
+        ),
+        _field(
+            "valid_area_mm2",
+            pa.float64(),
+            "area of a whole-slide image's done and empty pixels",
+            "square millimetre",
+            nullable=True,
+        ),
+        _field("objects_per_mm2", pa.float64(), "objects divided by that area", "1/mm²", nullable=True),
         _field("model", pa.string(), "model name"),
         _field("model_kind", pa.string(), "`dense` (a class for each pixel) or `instance` (masks)"),
         _field("model_digest", pa.string(), "hash of the model's code, weights and options"),

@@ -46,6 +46,20 @@ class GroundMeasurements:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class MicrometreMeasurements:
+    """Measurements in micrometres of m masks on a plane whose pixels have a size and no place on Earth."""
+
+    area_um2: _Floats
+    """(m,) pixels times the area of one; NaN for a mask over several slices, as are lengths."""
+    length_um: _Floats
+    """(m,) long side of the minimum-area rectangle around the pixels as they measure, square or not."""
+    width_um: _Floats
+    centroid_x_um: _Floats
+    """(m,) of the pixel centroid, from the outer corner of the first pixel; x along rows."""
+    centroid_y_um: _Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Measurements:
     """Measurements of m masks, in the order of the batch."""
 
@@ -61,14 +75,21 @@ class Measurements:
     width_px: _Floats
     ground: GroundMeasurements | None
     """None where the source cannot be measured in metres."""
+    micrometres: MicrometreMeasurements | None
+    """None where the size of a pixel in micrometres is not known."""
 
 
 def measure(
-    runs: Runs, offsets: NDArray[np.integer[Any]], shape: Zyx, ground: GroundAreas | None = None
+    runs: Runs,
+    offsets: NDArray[np.integer[Any]],
+    shape: Zyx,
+    ground: GroundAreas | None = None,
+    pixel_um: tuple[float, float] | None = None,
 ) -> Measurements:
     """Measure a batch of canonical masks: runs one after another, offsets (m + 1).
 
-    shape: extent (z, y, x) of the source. ground: None where the source has no ground frame.
+    shape: extent (z, y, x) of the source. ground: None where the source has no ground frame. pixel_um: micrometres
+    between rows and between columns, None where they are not known.
     Raises ValueError where a mask is empty: an object has at least one pixel.
     """
     offsets = offsets.astype(np.int64)
@@ -89,6 +110,22 @@ def measure(
         length_px=length,
         width_px=width,
         ground=None if ground is None else _on_ground(runs, offsets, centroid, vertices, ends, ground),
+        micrometres=None if pixel_um is None else _in_micrometres(count, centroid, vertices, ends, pixel_um),
+    )
+
+
+def _in_micrometres(
+    count: _Ints, centroid: _Floats, vertices: NDArray[np.int32], ends: _Ints, pixel_um: tuple[float, float]
+) -> MicrometreMeasurements:
+    """`vertices` are the masks' convex hulls with offsets `ends`."""
+    um_y, um_x = pixel_um
+    length, width, _ = rectangles(vertices * np.array([um_x, um_y]), ends)
+    return MicrometreMeasurements(
+        area_um2=np.where(np.isnan(length), np.nan, count * (um_y * um_x)),
+        length_um=length,
+        width_um=width,
+        centroid_x_um=centroid[:, 2] * um_x,
+        centroid_y_um=centroid[:, 1] * um_y,
     )
 
 

@@ -9,34 +9,29 @@ is numbered when all rows of a source are sorted.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import shapely
 from numpy.typing import NDArray
 
 from schemas.boxes import Box
 from schemas.models import ModelManifest
-from schemas.rle import coco_rle_strings
-from schemas.tables import INSTANCES, VOLUME_COLUMNS
+from schemas.tables import INSTANCES
 from segworkers.cells import ground_areas
 from segworkers.finishing import RowsPart, gather
-from segworkers.hilbert import hilbert_distances
 from segworkers.holes import fill_holes
-from segworkers.lonlat import lonlat_bounds, lonlat_polygons
-from segworkers.measures import GroundMeasurements, Measurements, measure
+from segworkers.measures import Measurements, measure
 from segworkers.objects import Objects, join_objects
 from segworkers.plans import SourcePlan
 from segworkers.polygons import polygons
 from segworkers.readers.base import Reader
-from segworkers.runs import Runs, RunTable
+from segworkers.row_columns import SHAPE_COLUMNS, object_columns, shape_columns, slide_columns, unmeasured_columns
+from segworkers.runs import RunTable
 from segworkers.splitting import cells_touched
 from segworkers.store import Store
 from segworkers.volume_rows import measure_volume
@@ -46,17 +41,11 @@ ROW_SCHEMA = pa.schema(
 )
 """The columns of a rows file."""
 
-ROWS_VERSION = 2
+ROWS_VERSION = 3
 """Raised whenever the same objects would give other rows."""
 
 BorderRule = Literal["keep", "drop", "unbiased"]
 """Of objects at the edge of the source `drop` drops all, `unbiased` those in the first row, column or plane."""
-
-_SHAPE_COLUMNS = (
-    *("geometry", "bbox", "polygon_px"),
-    *("centroid_lon", "centroid_lat", "area_m2", "length_m", "width_m", "angle_deg"),
-)
-"""What lies flat on the ground: volumes have none of it."""
 
 MAX_BATCH = 20_000
 """Objects that are measured at once."""
@@ -145,16 +134,16 @@ def rows_of(
     n_parts = cells_touched(objects.masks, len(objects), plan.tiles.lattice)
     offsets = masks.offsets(len(objects))
     ground = ground_areas(plan.source.grid)
-    measured = measure(masks.runs, offsets, plan.source.grid.shape, ground)
-    columns = _columns(objects, masks, offsets, measured, plan, model)
+    measured = measure(masks.runs, offsets, plan.source.grid.shape, ground, plan.source.pixel_um)
+    columns = object_columns(objects, masks, offsets, measured, plan, model)
     columns |= {"n_parts": n_parts, "is_complete": ~_touching(masks, len(objects), failed)}
     if plan.source.volume is None:
         shapes = polygons(masks.runs, offsets)
-        columns |= _shape_columns(shapes, ground.frame if ground else None, measured.ground, len(objects))
-        columns |= dict.fromkeys(VOLUME_COLUMNS, [None] * len(objects))
+        columns |= shape_columns(shapes, ground.frame if ground else None, measured.ground, len(objects))
+        columns |= slide_columns(measured, plan.source)
     else:
         assert reader is not None, "volumes are read where they are measured"
-        columns |= dict.fromkeys(_SHAPE_COLUMNS, [None] * len(objects))
+        columns |= dict.fromkeys(SHAPE_COLUMNS, [None] * len(objects)) | unmeasured_columns(len(objects))
         columns |= measure_volume(masks.runs, offsets, plan.source, reader)
         columns["is_complete"] &= ~_across_gaps(measured.bbox, plan.source.volume.geometry.gaps)
     table = pa.table({field_.name: _as_array(columns[field_.name], field_) for field_ in ROW_SCHEMA}, schema=ROW_SCHEMA)
@@ -194,83 +183,10 @@ def _inside(measured: Measurements, plan: SourcePlan, border: BorderRule) -> NDA
     return ~touches_near_side
 
 
-def _columns(
-    objects: Objects,
-    masks: RunTable,
-    offsets: NDArray[np.int64],
-    measured: Measurements,
-    plan: SourcePlan,
-    model: ModelManifest,
-) -> dict[str, Any]:
-    """All columns but those of polygons and of completeness."""
-    n = len(objects)
-    names = np.array(model.classes, object)
-    labels = names[objects.label] if n else names[:0]
-    box, centroid = measured.bbox, measured.centroid_px
-    codes, ends = coco_rle_strings(masks.runs, offsets, box)
-    text = codes.tobytes().decode("ascii")
-    axes = ("z", "y", "x")
-    return (
-        {
-            "instance_id": _identities(plan.source.source_id, labels, masks.runs, offsets),
-            "source_id": [plan.source.source_id] * n,
-            "source_uri": [plan.source.uri] * n,
-            "label": labels,
-            "score": objects.score,
-            "pixel_count": measured.pixel_count,
-            "touches_border": measured.touches_border,
-            "n_views": objects.n_views,
-            "assembled": objects.assembled,
-            "min_link_overlap": objects.min_overlap,
-            "mask_rle": [text[a:b] for a, b in pairwise(ends.tolist())],
-            "length_px": measured.length_px,
-            "width_px": measured.width_px,
-            "order": hilbert_distances(centroid[:, [2, 1]], float(max(plan.source.grid.shape[1:]))),
-        }
-        | {f"{axis}_min": box[:, k] for k, axis in enumerate(axes)}
-        | {f"{axis}_max": box[:, 3 + k] for k, axis in enumerate(axes)}
-        | {f"centroid_{axis}_px": centroid[:, k] for k, axis in enumerate(axes)}
-    )
-
-
-def _shape_columns(
-    shapes: NDArray[np.object_], frame: Any, ground: GroundMeasurements | None, n: int
-) -> dict[str, Any]:
-    """Polygons and what is measured on the ground; null where it cannot be known."""
-    unknown = np.full(n, np.nan)
-    metres = ("centroid_lon", "centroid_lat", "area_m2", "length_m", "width_m", "angle_deg")
-    if frame is None or ground is None:
-        wkb = shapely.to_wkb(shapes, byte_order=1)
-        return {"geometry": [None] * n, "bbox": [None] * n, "polygon_px": wkb} | dict.fromkeys(metres, unknown)
-    world = lonlat_polygons(frame, shapes)
-    bounds = lonlat_bounds(world)
-    sides = [pa.array(bounds[:, k]) for k in range(4)]
-    missing = pa.array(np.isnan(bounds).any(axis=1))
-    return {
-        "geometry": shapely.to_wkb(world, byte_order=1),
-        "bbox": pa.StructArray.from_arrays(sides, fields=list(INSTANCES.field("bbox").type), mask=missing),
-        "polygon_px": [None] * n,
-    } | {name: getattr(ground, name) for name in metres}
-
-
 def _as_array(values: Any, kind: pa.Field) -> pa.Array:
     if isinstance(values, pa.Array):
         return values
     return pa.array(values, kind.type, from_pandas=kind.nullable and pa.types.is_floating(kind.type))
-
-
-def _identities(source_id: str, labels: NDArray[Any], runs: Runs, offsets: NDArray[np.int64]) -> list[str]:
-    """Hash of source, label and canonical mask of each object."""
-    if not len(labels):
-        return []
-    data = memoryview(np.ascontiguousarray(runs, "<i4").tobytes())
-    begun = {label: hashlib.blake2b(f"{source_id}/{label}\0".encode(), digest_size=16) for label in set(labels)}
-    names: list[str] = []
-    for label, (a, b) in zip(labels, pairwise(offsets.tolist()), strict=True):
-        state = begun[label].copy()
-        state.update(data[16 * a : 16 * b])
-        names.append(state.hexdigest())
-    return names
 
 
 def _touching(masks: RunTable, count: int, failed: Sequence[Box]) -> NDArray[np.bool_]:

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.boxes import Box, Zyx
-from schemas.errors import InputError, StoreError, TileError, one_line
+from schemas.discretion import one_line
+from schemas.errors import InputError, StoreError, TileError
 from schemas.models import ModelManifest
 from segworkers.blending import Blender
 from segworkers.cells import count_cells

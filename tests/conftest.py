@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from schemas import discretion
+
 if TYPE_CHECKING:
     from jobs.engines.cluster import RayEngine
 
@@ -31,6 +33,13 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("fast", max_examples=25, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("nightly", max_examples=300, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(autouse=True)
+def talkative() -> Iterator[None]:
+    """A test with patients leaves the process discreet: the next one need not be."""
+    yield
+    discretion.end()
 
 
 @pytest.fixture(scope="session")

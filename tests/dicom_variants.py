@@ -70,9 +70,16 @@ Maker = Callable[[], Variant]
 _MAKERS: dict[str, Maker] = {}
 
 
-def make(name: str, folder: Path, *, word: str | None = None) -> tuple[Made, Variant]:
-    """Write the fixture of that name into a folder."""
+def make(name: str, folder: Path, *, word: str | None = None, alone: bool = True) -> tuple[Made, Variant]:
+    """Write the fixture of that name into a folder.
+
+    alone: False for an archive of several: another patient, study and series for each of them.
+    """
     variant = _MAKERS[name]()
+    for one in () if alone else variant.slices:
+        one.PatientID = name
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+            setattr(one, keyword, uid(name, getattr(one, keyword)))
     made = save(variant.slices, folder, variant.names, word=word)
     if variant.damage:
         variant.damage(made)

@@ -1,14 +1,15 @@
 """Run the command line in a process of its own, watched: `python tests/observed.py KEEP SABOTAGE ARGUMENT…`.
 
-KEEP: what the run would take away at its end, or never writes down: Ray's session folders, and the arguments and
-environments of all processes that it started. SABOTAGE: folder with links `gone` and `changed` to files that are
-removed and overwritten once their headers are read, or "-".
+KEEP: what the run would take away at its end, or never writes down: Ray's session folders, its records of jobs and
+processes, and the arguments and environments of all processes that were started. SABOTAGE: folder with links `gone` and
+`changed` to files that are removed and overwritten once their headers are read, or "-".
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 import threading
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import Any
 
 from jobs import runfile
 from jobs.cli import main
+from jobs.engines.cluster import RayEngine
 from jobs.engines.embedded import SessionFolder
 
 
@@ -47,10 +49,30 @@ def _keep_sessions(keep: Path) -> None:
 
     def copied(self: SessionFolder) -> None:
         if self.path.exists():
+            assert stat.S_IMODE(self.path.stat().st_mode) == 0o700, "Ray opens the folder that it is given to everybody"
             shutil.copytree(self.path, keep / self.path.name, symlinks=True, ignore=_sockets)
         remove(self)
 
     SessionFolder.remove = copied
+
+
+def _keep_records(keep: Path) -> None:
+    """What Ray's control service holds of jobs, actors, workers and nodes, which dashboards and `ray list` show."""
+    close = RayEngine.close
+
+    def noted(self: RayEngine) -> None:
+        import ray
+
+        if ray.is_initialized():
+            from ray._private.state import state
+
+            held = state._connect_and_get_accessor()
+            tables = (held.get_job_table(), held.get_worker_table(), held.get_actor_table(None, None))
+            assert tables[0] and tables[2], "a job and its actors are there"
+            (keep / "records").write_bytes(b"\n".join(record for table in tables for record in table))
+        close(self)
+
+    RayEngine.close = noted
 
 
 def _sockets(folder: str, names: list[str]) -> list[str]:
@@ -71,9 +93,8 @@ def _sabotage(folder: Path) -> None:
 
 if __name__ == "__main__":
     kept, saboteur = Path(sys.argv[1]), sys.argv[2]
-    # As `python -m jobs` has it.
-    sys.path.insert(0, os.getcwd())
     _keep_sessions(kept)
+    _keep_records(kept)
     if saboteur != "-":
         _sabotage(Path(saboteur))
     ended = threading.Event()

@@ -26,7 +26,7 @@ def plan_for(reader: Any, segmenter: Any, group: Zyx) -> SourcePlan:
     source = reader.describe("memory://image")
     shape = source.grid.shape
     lattice = Lattice(segmenter.manifest.window, segmenter.manifest.overlap, shape)
-    tiles = TilePlan(lattice, group, (1, 1, 1), margin_of(segmenter.manifest))
+    tiles = TilePlan(lattice, group, (1, 1, 1), margin_of(segmenter.manifest), segmenter.manifest.context)
     return SourcePlan(source=source, grid=ModelGrid(shape, shape), tiles=tiles, bands=tuple(range(len(source.bands))))
 
 

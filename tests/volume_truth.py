@@ -59,21 +59,21 @@ class World:
 def noise(shape: Zyx, spacing: tuple[float, float, float], seed: int) -> World:
     """Blobs of every size, and padding that hides whole windows."""
     rough = np.random.default_rng(seed).normal(size=shape)
-    smooth = ndimage.gaussian_filter(rough, (0.8, 1.5, 1.5))
+    smooth = ndimage.gaussian_filter(rough, (0.7, 1.1, 1.1))
     values = np.rint(smooth / smooth.std() * 150).astype(np.int64).clip(-900, 900)
-    values[:7, 5:22, :15] = NODATA
+    values[:5, 7:21, :15] = NODATA
     return World(values=values, layout=Layout(shape=shape, spacing=spacing), padding=True)
 
 
 def ellipsoids(shape: Zyx, count: int, seed: int) -> World:
-    """Numbered ellipsoids, the later over the earlier: some touch, some are in several parts."""
+    """Ellipsoids, the later over the earlier, so that some touch and some are bent; a number for each part."""
     rng = np.random.default_rng(seed)
     values, place = np.zeros(shape, np.int64), np.indices(shape)
     for number in range(1, count + 1):
         centre, axes = (rng.uniform(0, n) for n in shape), (rng.uniform(1, 9), rng.uniform(2, 16), rng.uniform(2, 16))
         away = sum(((p - c) / a) ** 2 for p, c, a in zip(place, centre, axes, strict=True))
         values[away <= 1] = number
-    return World(values=values, layout=Layout(shape=shape))
+    return World(values=components(values, 26), layout=Layout(shape=shape))
 
 
 def class_map(model: Any, world: World, model_shape: Zyx | None = None, flips: Sequence[int] = ()) -> NDArray[np.int64]:

@@ -20,8 +20,11 @@ class EngineError(RuntimeError):
     """The engine cannot do its work at all: no room for a worker, no cluster, a worker that cannot be built."""
 
 
-def one_line(exception: BaseException) -> str:
-    """What an `Outcome.error` says of an exception: its type and its message, in one line."""
+def cluster_text(exception: BaseException) -> str:
+    """Type and message, in one line, of what the cluster itself says: it knows nothing of what the work is about.
+
+    What workers raise is shown by `schemas.discretion.one_line`.
+    """
     text = " ".join(str(exception).split())[:1000]
     name = type(exception).__name__
     return f"{name}: {text}" if text else name

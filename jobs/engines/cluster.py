@@ -9,26 +9,32 @@ Ray places processes and carries calls; what to retry, when to give up and how m
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import importlib
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from jobs.engines.backlog import Backlog
-from jobs.engines.base import EngineError, Item, Outcome, Resources, Result, Worker, one_line
+from jobs.engines.base import EngineError, Item, Outcome, Resources, Result, Worker, cluster_text
 from jobs.engines.embedded import ALWAYS, SessionFolder, embedded_environment, environment
 from jobs.engines.host import Host, Reply
 from jobs.engines.scheduler import IN_FLIGHT, Limits, Scheduler
+from schemas.discretion import WITHHELD, is_on, one_line
 
 logger = logging.getLogger(__name__)
 
 _NODES_FRESH_S = 5.0
 _EMBEDDED_ROOM_S = 180.0  # nobody adds machines to a private instance: waiting long is a mistake
 _FETCH_S = 60.0
+
+ENTRYPOINT = "segworkers"
+"""What a cluster is told that the driver was started as."""
 
 
 class RayEngine:
@@ -80,7 +86,7 @@ class RayEngine:
     def _embed(self, options: dict[str, Any], num_cpus: int | None, num_gpus: int | None, store: int) -> None:
         self._folder = SessionFolder()
         options |= {"num_cpus": num_cpus, "num_gpus": num_gpus, "object_store_memory": store}
-        options |= {"include_dashboard": False, "_temp_dir": str(self._folder.path)}
+        options |= {"include_dashboard": False, "_temp_dir": str(self._folder.temp)}
         with environment(embedded_environment()):
             self._init("local", options)
 
@@ -103,11 +109,12 @@ class RayEngine:
         self._restore = _quieten()
         started = time.monotonic()
         try:
-            ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
+            with _nameless(self._folder.path if self._folder else Path(os.sep)):
+                ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
         except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
             where = "a private Ray instance" if self.is_embedded else f"the Ray cluster at {address}"
             raise EngineError(
-                f"could not reach {where}: {one_line(error)} (a cluster with authentication needs its token in "
+                f"could not reach {where}: {cluster_text(error)} (a cluster with authentication needs its token in "
                 "RAY_AUTH_TOKEN; the Ray and Python versions on both sides must agree)"
             ) from error
         logger.debug("connected to Ray (%s) in %.1f s", address, time.monotonic() - started)
@@ -195,7 +202,7 @@ class _RayFleet:
         try:
             return self._ray.get(call, timeout=_FETCH_S)
         except self._errors.RayTaskError as error:  # beyond the host: what cannot be pickled
-            return Reply("raised", error=one_line(error.cause), details=str(error))
+            return Reply("raised", error=one_line(error.cause, 1000), details=WITHHELD if is_on() else str(error))
         except self._errors.ActorDiedError as error:
             return Reply("died", error=_why(error), to_blame=not error.preempted)
         except (self._errors.RayError, TimeoutError) as error:
@@ -272,6 +279,26 @@ def _read_environment_again() -> None:
     constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     raylet.Config.initialize("")  # the authentication mode
     raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def _nameless(place: Path) -> Generator[None]:
+    """Have Ray record neither the driver's command line as the job's entrypoint nor its working directory.
+
+    Both may name a patient, and a cluster keeps them for all its users, dashboards and logs. There is no option for
+    either: the first is what a function of Ray's returns, the second is the process's own while it connects, so it
+    is `place` for that long. Ray adds it to the import paths of workers, so nobody else may write there. Workers of a
+    private instance start in it.
+    """
+    from ray._private import utils
+
+    before = utils.get_entrypoint_name
+    utils.get_entrypoint_name = lambda: ENTRYPOINT
+    try:
+        with contextlib.chdir(place), environment({"PWD": str(place), "OLDPWD": str(place)}):
+            yield
+    finally:
+        utils.get_entrypoint_name = before
 
 
 def _quieten() -> Callable[[], None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from jobs.engines.base import EngineError
 
 _TOKEN = secrets.token_hex(32)  # one per process: Ray reads it once
-_SOCKET_SUFFIX = 71  # "/session_<date>_<pid>/sockets/plasma_store"
+_SOCKET_SUFFIX = 73  # "/r/session_<date>_<pid>/sockets/plasma_store"
 _SOCKET_LIMIT = 107  # of a Unix domain socket's path
 _PREFIX = "segw-"
 
@@ -61,6 +61,7 @@ def environment(values: dict[str, str]) -> Generator[None]:
 class SessionFolder:
     """A private folder (mode 0700) with a path short enough for Ray's sockets; locked for as long as it is in use.
 
+    Ray makes the folder that it is given open to everybody (mode 0777): `temp`, which lies in ours.
     A process killed outright leaves its folder behind; the next one removes those that nobody locks any more.
     """
 
@@ -68,6 +69,8 @@ class SessionFolder:
         parent = _short_parent()
         _sweep(parent)
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        self.temp = self.path / "r"
+        self.temp.mkdir(mode=0o700)
         self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         _try_lock(self._lock)
 

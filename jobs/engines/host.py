@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobs.engines.base import one_line
+from schemas.discretion import one_line, traceback_text
 
 _TRACEBACK_CHARACTERS = 8000
 _THREAD_VARIABLES = (
@@ -68,5 +67,5 @@ class Host:
 
 
 def _raised(error: BaseException) -> Reply:
-    details = "".join(traceback.format_exception(error))
-    return Reply("raised", error=one_line(error), details=details[-_TRACEBACK_CHARACTERS:])
+    details = traceback_text(error)
+    return Reply("raised", error=one_line(error, 1000), details=details[-_TRACEBACK_CHARACTERS:])

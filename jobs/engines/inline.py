@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from jobs.engines.base import EngineError, Item, Outcome, Resources, Result, Worker, one_line
+from jobs.engines.base import EngineError, Item, Outcome, Resources, Result, Worker
+from schemas.discretion import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class InlineEngine:
                 result = worker(item)
             except (Exception, SystemExit) as error:
                 logger.debug("the worker raised on %s", describe(item), exc_info=True)
-                yield Outcome(item, None, one_line(error), "raised")
+                yield Outcome(item, None, one_line(error, 1000), "raised")
             else:
                 yield Outcome(item, result)
 
@@ -53,4 +54,4 @@ def _build(factory: Callable[[], Worker[Item, Result]]) -> Worker[Item, Result]:
     try:
         return factory()
     except (Exception, SystemExit) as error:
-        raise EngineError(f"the worker could not be built: {one_line(error)}") from error
+        raise EngineError(f"the worker could not be built: {one_line(error, 1000)}") from error

@@ -14,8 +14,9 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from schemas.errors import SpecError, StoreError
@@ -91,6 +92,38 @@ class Crosswalk:
         lines = {json.dumps({"kind": k, "pseudonym": p, "original": o}, sort_keys=True) for k, p, o in names}
         if lines - known:
             self._write("names.jsonl", "".join(f"{line}\n" for line in sorted(known | lines)).encode())
+
+    def originals(self, pseudonyms: Collection[str]) -> Iterator[tuple[str, str, str]]:
+        """Kind, pseudonym and original of those that this crosswalk knows, sorted by kind within each pseudonym.
+
+        Raises StoreError where it has no names at all.
+        """
+        wanted, found = set(pseudonyms), set[tuple[str, str, str]]()
+        try:
+            with (Path(self.folder) / "names.jsonl").open(encoding="utf-8") as lines:
+                for line in lines:
+                    each = json.loads(line)
+                    if each["pseudonym"] in wanted:
+                        found.add((each["kind"], each["pseudonym"], each["original"]))
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(f"{self.folder}: expected a crosswalk with names ({type(error).__name__})") from None
+        known = {pseudonym for _, pseudonym, _ in found}
+        found |= {each for each in self._uids() if each[1] in wanted - known} if wanted - known else set()
+        yield from sorted(found, key=lambda each: (each[1], each[0]))
+
+    def _uids(self) -> Iterator[tuple[Kind, str, str]]:
+        """UIDs that objects refer to and that are no names of their own: those of stacks and slides."""
+        names = self.pseudonyms()
+        stacks = (Stack.from_bytes(path.read_bytes()) for path in sorted(Path(self.folder).glob("stacks/*.json.gz")))
+        slides = (Slide.from_bytes(path.read_bytes()) for path in sorted(Path(self.folder).glob("slides/*.json.gz")))
+        for held in chain(stacks, slides):
+            yield "study", names.of("study", held.study_uid), held.study_uid
+            yield "series", names.of("series", held.series_uid), held.series_uid
+            frame = held.frame_of_reference_uid
+            yield "frame_of_reference", names.of("frame_of_reference", frame), frame
+            files = held.slices if isinstance(held, Stack) else (file for level in held.levels for file in level.files)
+            for each in files:
+                yield "instance", names.of("instance", each.uid), each.uid
 
     def _make_key(self) -> None:
         path = Path(self.folder) / "key"

@@ -1,4 +1,4 @@
-"""From one file to its `Header`s: classic images, enhanced multi-frame ones, levels of slides, and what is none of these.
+"""From one file to its `Header`s: classic and enhanced images, levels of slides, and objects that are none of these.
 
 Nothing behind the header is read, and nothing is decided: what a file lacks stays empty, and a file that is damaged
 becomes an `Unusable` with a reason code.
@@ -81,8 +81,9 @@ def read_headers(places: Places, candidate: Candidate) -> list[Header] | Unusabl
 
 
 def _is_kept(top: Elements) -> bool:
-    """Whether pixels of it may be read later. Labels and overviews of slides may show a name: no more is read of them
-    than of objects that are no images.
+    """Whether pixels of it may be read later.
+
+    Labels and overviews of slides may show a name: no more is read of them than of objects that are no images.
     """
     return _sop_class(top) in VOLUME_CLASSES or _is_slide_level(top)
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas import discretion
 from schemas.boxes import Box
 from schemas.errors import InputError
 from schemas.sources import DICOM_SCHEME, Source
@@ -52,11 +53,12 @@ class DicomReader:
     """The `Reader` port for sources whose uri is `dicom:SERIES`. Safe to call from several threads; may be pickled."""
 
     def __init__(self, crosswalk: Crosswalk, *, cache_mb: int = 128) -> None:
-        """Open nothing yet.
+        """Open nothing yet; from now on this process is discreet (`schemas.discretion`).
 
         crosswalk: where stacks are found.
         cache_mb: decoded slices that are kept, in MiB; 256 slices of 512 × 512 fill the default.
         """
+        discretion.begin()
         self.crosswalk, self._cache_mb = crosswalk, cache_mb
         self._places = Places()
         self._planes = Kept[_Plane](cache_mb << 20)

@@ -99,9 +99,7 @@ def _found(headers: Sequence[Header], digest: PixelDigest) -> list[Found]:
 
 
 def identity_problem(headers: Sequence[Header]) -> InputError | None:
-    """Why images of one series cannot be told apart or belong together: `missing_uid`, `mixed_patients`,
-    `incomplete_concatenation`.
-    """
+    """Why images of one series cannot be used: `missing_uid`, `mixed_patients`, `incomplete_concatenation`."""
     if not all(h.study_uid and h.series_uid and h.sop_uid for h in headers):
         return InputError(
             "missing_uid",

@@ -144,8 +144,9 @@ class SlidePart:
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> SlidePart:
         """The inverse of `to_json`, after JSON made lists of tuples."""
-        changed: dict[str, Any] = {"group": tuple(raw["group"]), "order": tuple(raw["order"])}
-        return cls(**(raw | changed | {"level": _level(raw["level"])}))
+        changed: dict[str, Any] = {name: tuple(raw[name]) for name in ("group", "order")}
+        changed["level"] = _level(raw["level"])
+        return cls(**(raw | changed))
 
 
 def _level(raw: dict[str, Any]) -> Level:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.discretion import WITHHELD, is_on
 from schemas.errors import SegworkersError, SpecError, TileError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import DenseAnswer, WindowMasks
@@ -53,7 +54,7 @@ class PythonSegmenter:
         """The error and the last line of the user's own file that led to it."""
         own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == self._filename]
         where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
-        text = str(error)
+        text = WITHHELD if is_on() else str(error)
         text = text if len(text) <= _MESSAGE_LIMIT else f"{text[:_MESSAGE_LIMIT]}..."
         return f"{self._manifest.name}: predict raised {type(error).__name__}: {text}{where}"
 

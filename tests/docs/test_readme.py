@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.dicom_files import ct_series, save
 from tests.docs.conftest import write_survey
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+USAGES = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.cluster
 def test_the_usage_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (usage,) = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    usage, _ = USAGES
     write_survey(tmp_path / "survey.tif")
     # Where the tests run nothing need be installed: `segworkers` is this interpreter running this checkout.
     command = f'segworkers() {{ "{sys.executable}" -m jobs "$@"; }}\n'
@@ -34,11 +36,29 @@ def test_the_usage_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_usage_is_about_ten_lines_and_shows_the_main_commands() -> None:
-    (usage,) = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    usage, _ = USAGES
     assert len(usage.splitlines()) <= 10
     assert {"plan", "segment", "query", "verify", "preview"} <= set(
         re.findall(r"^segworkers (\w+)", usage, re.MULTILINE)
     )
+
+
+def test_the_usage_for_volumes_runs_with_the_model_without_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, usage = USAGES
+    save(ct_series(), tmp_path / "ct-archive")
+    told = "--model threshold --set model.options.value=0 --engine inline"
+    assert "--model liver-lesions" in usage
+    usage = usage.replace("--model liver-lesions", told)
+    command = f'segworkers() {{ "{sys.executable}" -m jobs "$@"; }}\n'
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run(
+        ["bash", "-euc", command + usage], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"10[23]\d\d", done.stdout), "an ellipsoid of 10,321 cubic millimetres"
+    assert len(list((tmp_path / "lesions").rglob("*.dcm"))) == 2
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

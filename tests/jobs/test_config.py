@@ -62,6 +62,7 @@ def test_problems_of_set_name_the_command_line_and_not_the_file(tmp_path: Path):
         ("model.window", "[1, 2, 3, 4]", "at most 3 items"),
         ("model.bands", "[1.5]", "expected a band's name or its 0-based index"),
         ("model.resolution", "-1", "greater than 0"),
+        ("model.resolution", "fine", "valid number"),
         ("output.max_pixels", "0", "greater than or equal to 1"),
         ("output.min_score", ".nan", "finite"),
         ("tiling.memory", "lots", "expected a size above 0 such as 2GB"),
@@ -75,6 +76,11 @@ def test_an_impossible_value_is_refused(key: str, value: str, message: str):
     found = problems(values=SMALL, overrides=[f"{key}={value}"])
     assert len(found) == 1
     assert found[0].startswith(f"command line: {key}") and message in found[0]
+
+
+@pytest.mark.parametrize("text", ["5e-7", "0.5e-6", "'5e-07'", "0.0000005"])
+def test_a_resolution_of_micrometres_may_be_written_with_an_exponent(text: str):
+    assert load_spec(values=SMALL, overrides=[f"model.resolution={text}"]).model.resolution == pytest.approx(5e-7)
 
 
 def test_max_pixels_below_min_pixels_is_refused():

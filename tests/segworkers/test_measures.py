@@ -75,6 +75,42 @@ def test_lengths_in_pixels_follow_the_pixel_edges() -> None:
     assert found.ground is None
 
 
+@given(
+    st.lists(st.tuples(filled_bitmaps(max_depth=2), origins()), min_size=1, max_size=3),
+    st.tuples(st.floats(0.05, 20), st.floats(0.05, 20)),
+)
+def test_micrometres_are_those_of_the_outline_on_pixels_of_any_shape(
+    masks: list[tuple[BitmapArray, Zyx]], um: tuple[float, float]
+) -> None:
+    runs, offsets = batch([to_runs(bitmap, origin) for bitmap, origin in masks])
+    measured = measure(runs, offsets, (10, 80_000, 80_000), pixel_um=um)
+    found = measured.micrometres
+    assert found is not None
+    for index, (bitmap, _) in enumerate(masks):
+        y, x = measured.centroid_px[index, 1:]
+        assert (found.centroid_y_um[index], found.centroid_x_um[index]) == pytest.approx((y * um[0], x * um[1]))
+        if len(np.unique(np.argwhere(bitmap)[:, 0])) > 1:
+            assert np.isnan([found.area_um2[index], found.length_um[index], found.width_um[index]]).all()
+            continue
+        corners = np.argwhere(bitmap.any(axis=0))[:, None] + [[0, 0], [0, 1], [1, 0], [1, 1]]
+        outline = shapely.MultiPoint((corners.reshape(-1, 2) * um)[:, ::-1]).convex_hull
+        assert found.area_um2[index] == pytest.approx(bitmap.sum() * um[0] * um[1])
+        ring = shapely.get_coordinates(shapely.oriented_envelope(outline))
+        sides = np.hypot(*np.diff(ring[:3], axis=0).T)
+        assert found.length_um[index] * found.width_um[index] == pytest.approx(sides.prod(), rel=1e-6)
+        assert found.length_um[index] >= found.width_um[index]
+
+
+def test_square_pixels_of_one_micrometre_measure_as_many_micrometres_as_pixels() -> None:
+    bitmap = np.tri(9, 14, 3, dtype=np.bool_)
+    found = measure(*batch([to_runs(bitmap[None])]), (1, 99, 99), pixel_um=(1.0, 1.0))
+    assert found.micrometres is not None and found.ground is None
+    assert found.micrometres.length_um.tolist() == found.length_px.tolist()
+    assert found.micrometres.width_um.tolist() == found.width_px.tolist()
+    assert found.micrometres.area_um2.tolist() == found.pixel_count.tolist()
+    assert measure(*batch([to_runs(bitmap[None])]), (1, 99, 99)).micrometres is None
+
+
 def test_sums_are_exact_far_from_the_origin() -> None:
     side = 2_000_000
     runs = np.array([[0, x, side, side + 1_000_000] for x in range(side, side + 3)], np.int32)

@@ -15,7 +15,7 @@ def test_the_session_folder_is_private_and_short_enough_for_rays_sockets() -> No
     folder = SessionFolder()
     try:
         assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
-        socket = folder.path / "session_2026-01-01_00-00-00_000000_4194304" / "sockets" / "plasma_store"
+        socket = folder.temp / "session_2026-01-01_00-00-00_000000_4194304" / "sockets" / "plasma_store"
         assert len(os.fsencode(socket)) <= 107
     finally:
         folder.remove()

@@ -26,6 +26,7 @@ from segworkers.dicom.places import Places
 from segworkers.dicom.reader import DicomReader
 from segworkers.dicom.slide import Level, Slide, choose_level
 from segworkers.dicom.slides import SlidePart, read_part, slide_source, slides_of
+from segworkers.pseudonyms import Pseudonyms
 from tests.dicom_files import save, uid
 from tests.dicom_slides import Tiling, level, picture, pyramid, unreadable
 
@@ -45,7 +46,7 @@ def slide_of(made: list[Dataset], folder: Path) -> Slide:
 def open_slide(slide: Slide, folder: Path, wanted_um: float | None = None) -> tuple[DicomReader, Source]:
     crosswalk = Crosswalk.open(str(folder / "crosswalk"))
     crosswalk.put_slide(slide)
-    return DicomReader(crosswalk), slide_source(slide, choose_level(slide, wanted_um))
+    return DicomReader(crosswalk), slide_source(slide, choose_level(slide, wanted_um), crosswalk.pseudonyms())
 
 
 def read_all(reader: DicomReader, source: Source) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +125,7 @@ def test_the_level_nearest_at_or_below_the_wanted_resolution(wanted, found, tmp_
     assert [each.pixel_um[0] for each in slide.levels] == [0.25, 0.5, 1.0]
     chosen = choose_level(slide, wanted)
     assert chosen.pixel_um == (found, found)
-    assert slide_source(slide, chosen).overviews == {0.25: (2, 4), 0.5: (2,), 1.0: ()}[found]
+    assert slide_source(slide, chosen, Pseudonyms(bytes(32))).overviews == {0.25: (2, 4), 0.5: (2,), 1.0: ()}[found]
 
 
 def test_a_slide_is_never_enlarged(tmp_path):

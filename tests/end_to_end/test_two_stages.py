@@ -1,0 +1,221 @@
+"""Models of two stages in whole jobs, with stand-ins for both networks: the organ once a series, then lesions in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from jobs.stages import RunSummary
+from jobs.verify import verify
+from schemas.boxes import Box
+from schemas.models import ModelManifest
+from segworkers.lattice import Lattice
+from segworkers.priors import from_bytes
+from segworkers.segmenters import loading, registry
+from segworkers.segmenters.base import DenseMaps, Segmenter
+from segworkers.segmenters.loading import ModelSpec
+from segworkers.segmenters.two_stage import ORGAN, OUTSIDE, Prior
+from tests import runs
+from tests.dicom_files import Layout, Phantom
+from tests.volume_truth import World, painted
+
+LESION, ELSEWHERE = 150, -80
+SHAPE = (20, 44, 48)
+LAYOUT = Layout(shape=SHAPE)
+
+FIRST = ModelManifest(
+    name="tiny-organ",
+    kind="dense",
+    window=(30, 40, 40),
+    overlap=(0, 0, 0),
+    context=(1, 1, 1),
+    classes=("organ",),
+    spacing=(2.5, 2.0, 2.0),
+    orientation="RAS",
+    modalities=("CT",),
+)
+SECOND = ModelManifest(
+    name="tiny-lesions",
+    kind="dense",
+    window=(4, 10, 10),
+    overlap=(0, 0, 0),
+    context=(1, 2, 2),
+    classes=("lesion",),
+    orientation="RAS",
+    modalities=("CT",),
+    connectivity=26,
+)
+
+
+@dataclass
+class Calls:
+    """What the stand-ins were asked."""
+
+    first: int = 0
+    second: int = 0
+    outside: int = 0
+    """Windows shown to the second model that hold nothing of the organ's surroundings."""
+
+
+@dataclass
+class Organ:
+    """Whatever is brighter than air."""
+
+    manifest: ModelManifest
+    calls: Calls
+
+    def predict(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> DenseMaps:
+        self.calls.first += 1
+        return DenseMaps(((windows[:, 0] > 0) & valid)[:, 1:-1, 1:-1, 1:-1].astype(np.uint8), None)
+
+
+@dataclass
+class Lesions:
+    """What is bright within the organ."""
+
+    manifest: ModelManifest
+    calls: Calls
+
+    def predict(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> DenseMaps:
+        assert windows.shape[1:] == (2, *self.manifest.shown)
+        values, codes = windows[:, 0], windows[:, 1]
+        self.calls.second += len(windows)
+        self.calls.outside += int((codes == OUTSIDE).all(axis=(1, 2, 3)).sum())
+        found = (values > 100) & (codes == ORGAN) & valid
+        return DenseMaps(found[:, 1:-1, 2:-2, 2:-2].astype(np.uint8), None)
+
+
+def lesions(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbered: those in the organ."""
+    organ, _ = ndimage.label(values > 0)
+    largest = np.bincount(organ.ravel())[1:].argmax() + 1
+    numbered, _ = ndimage.label((values == LESION) & (organ == largest), np.ones((3, 3, 3)))
+    return numbered
+
+
+def body() -> NDArray[np.int64]:
+    """Calibrated values (z, y, x): an organ with two lesions, and something as bright that is no part of it."""
+    places = LAYOUT.positions()
+    values = Phantom(centre=(14.0, -45.0, 80.0), semi_axes=(15.0, 12.0, 17.0)).values(places)
+    for centre, axes in (((8, -45, 78), (5, 4, 6)), ((19, -48, 84), (3, 5, 4)), ((14, -64, 80), (3, 2, 4))):
+        lesion = Phantom(centre=centre, semi_axes=axes, inside=1, outside=0).values(places)
+        values[lesion > 0] = LESION
+    return np.rint(values).astype(np.int64)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calls]:
+    """Registers the stand-ins as published models; what they are asked is counted."""
+    told = Calls()
+    prior = Prior(reference=FIRST.name, manifest=FIRST, region="whole", margin=(1, 2, 2))
+    cards = registry.CARDS["liver-lesions"], registry.FIRST_STAGES["liver"]
+    monkeypatch.setitem(registry.CARDS, SECOND.name, replace(cards[0], manifest=SECOND, prior=prior))
+    monkeypatch.setitem(registry.FIRST_STAGES, FIRST.name, replace(cards[1], manifest=FIRST))
+
+    def loaded(spec: ModelSpec, manifest: ModelManifest, _device: str) -> Segmenter:
+        return (Organ if spec.reference == FIRST.name else Lesions)(manifest, told)
+
+    monkeypatch.setattr(loading, "ensure_weights", lambda *_: tmp_path / "weights")
+    monkeypatch.setattr(loading, "_load_published", loaded)
+    yield told
+
+
+def archive(folder: Path, **layouts: Layout) -> Path:
+    """The body as a CT series for each study."""
+    for study, layout in layouts.items():
+        values = body() if layout.shape == SHAPE else np.full(layout.shape, ELSEWHERE)
+        World(values=values, layout=layout, study={"study": study}).save(folder / study)
+    return folder
+
+
+def run(folder: Path, out: Path, *, resume: bool = False, **sets: Any) -> RunSummary:
+    return runs.run([folder], out, SECOND.name, resume=resume, dicom__crosswalk=str(folder) + ".ids", **sets)
+
+
+def windows_at_the_organ(path: Path) -> int:
+    """How many windows see, with their context, the box around the organ that is kept there."""
+    codes = from_bytes(path.read_bytes()).codes(Box.of_shape(SHAPE), SHAPE)
+    lattice = Lattice(SECOND.window, SECOND.overlap, SHAPE)
+    seen = (lattice.window_box(index).grow(SECOND.context) for index in lattice.indices((0, 0, 0), lattice.shape))
+    parts = [box & Box.of_shape(SHAPE) for box in seen]
+    return sum(part is not None and bool((codes[part.within((0, 0, 0))] != OUTSIDE).any()) for part in parts)
+
+
+def test_lesions_are_found_in_the_organ_which_is_found_once(calls: Calls, tmp_path: Path) -> None:
+    folder = archive(tmp_path / "in", one=LAYOUT, two=LAYOUT)
+    run(folder, tmp_path / "cells", tiling__tile=1)
+    assert calls.first == 2
+    windows = [windows_at_the_organ(path) for path in (tmp_path / "cells" / "priors").iterdir()]
+    assert calls.second == sum(windows) < 2 * 5 * 5 * 5
+    assert calls.outside == 0
+    run(folder, tmp_path / "whole")
+    assert runs.files(tmp_path / "cells") == runs.files(tmp_path / "whole")
+    rows = runs.rows(tmp_path / "whole", "instances")
+    truth = lesions(body())
+    for source in {row["source_id"] for row in rows}:
+        image = painted([row for row in rows if row["source_id"] == source], SHAPE)
+        # The organ's mask comes from a coarser grid, so that its outermost voxels may differ: lesions lie deeper.
+        assert np.array_equal(image > 0, truth > 0)
+        assert len(np.unique(image)) == len(np.unique(truth)) == 3
+    verify(tmp_path / "cells", everything=True).raise_if_bad()
+
+
+def test_a_resumed_run_does_not_look_for_the_organ_again(calls: Calls, tmp_path: Path) -> None:
+    folder = archive(tmp_path / "in", one=LAYOUT, two=LAYOUT)
+    run(folder, tmp_path / "out", tiling__tile=1)
+    organs = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "priors").iterdir()}
+    assert len(organs) == 2
+    tables = runs.files(tmp_path / "out")
+    summary = run(folder, tmp_path / "out", resume=True)  # other tiles: everything but the organ is done again
+    assert (summary.tiles_resumed, calls.first) == (0, 2)
+    next(iter(organs)).unlink()
+    run(folder, tmp_path / "out", resume=True)
+    assert calls.first == 3
+    assert {path.name for path in organs} == {path.name for path in (tmp_path / "out" / "priors").iterdir()}
+    assert runs.files(tmp_path / "out") == tables
+
+
+def test_a_volume_whose_organ_cannot_be_looked_for_fails_alone(calls: Calls, tmp_path: Path) -> None:
+    tall = Layout(shape=(34, 44, 48))
+    sagittal = Layout(shape=(20, 30, 30), iop=(0.0, 1.0, 0.0, 0.0, 0.0, -1.0))
+    folder = archive(tmp_path / "in", one=LAYOUT, tall=tall, sagittal=sagittal)
+    summary = run(folder, tmp_path / "out")
+    assert (summary.failed_inputs, summary.objects) == (2, 2)
+    failures = {row["reason"]: row for row in runs.rows(tmp_path / "out", "failures")}
+    assert set(failures) == {"region_too_large", "wrong_orientation"}
+    assert all(row["scope"] == "input" for row in failures.values())
+    statuses = [(row["status"], row["reason"], row["pixels"]) for row in runs.rows(tmp_path / "out", "images")]
+    assert sorted(statuses, key=repr) == sorted(
+        [("done", None, 20 * 44 * 48), ("failed", "region_too_large", None), ("failed", "wrong_orientation", None)],
+        key=repr,
+    )
+    verify(tmp_path / "out", everything=True).raise_if_bad()
+
+
+def test_a_first_stage_that_breaks_fails_its_volume(
+    calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Organ, windows: NDArray[Any], _valid: NDArray[np.bool_]) -> DenseMaps:
+        raise RuntimeError(f"{windows.shape}: no memory left")
+
+    folder = archive(tmp_path / "in", one=LAYOUT)
+    monkeypatch.setattr(Organ, "predict", broken)
+    summary = run(folder, tmp_path / "out")
+    assert (summary.failed_inputs, summary.objects, calls.second) == (1, 0, 0)
+    (failure,) = runs.rows(tmp_path / "out", "failures")
+    assert (failure["scope"], failure["reason"]) == ("input", "worker_error")
+
+
+def test_a_series_without_the_organ_has_no_lesions_and_is_not_shown(calls: Calls, tmp_path: Path) -> None:
+    World(values=np.full(SHAPE, ELSEWHERE), layout=LAYOUT).save(tmp_path / "in")
+    summary = run(tmp_path / "in", tmp_path / "out")
+    assert (summary.objects, calls.first, calls.second) == (0, 1, 0)
+    (image,) = runs.rows(tmp_path / "out", "images")
+    assert (image["status"], image["pixels_empty"]) == ("done", int(np.prod(SHAPE)))
