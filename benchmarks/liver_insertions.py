@@ -46,6 +46,9 @@ SPACING_MM = (5.0, 0.62695310000000004, 0.62695310000000004)
 TO_RAS: Flips = (False, True, True)
 """The scan is stored left, posterior, superior."""
 CLEARANCE_MM = 5.0
+"""From the liver's border and the ends of the scan, to the sphere."""
+GAP_MM = 15.0
+"""Between spheres: slices are 5 mm apart, and what touches counts as one lesion."""
 FOUND_IOU = 0.1
 """An inserted lesion is found where a predicted one overlaps it by this much."""
 
@@ -121,7 +124,7 @@ def place_spheres(
     liver: NDArray[np.bool_], radii: list[float], contrasts: list[float], rng: np.random.Generator
 ) -> list[Sphere]:
     """One sphere of each radius and contrast, large ones first, where there is room for it."""
-    depth = ndimage.distance_transform_edt(liver, sampling=SPACING_MM)
+    depth = ndimage.distance_transform_edt(np.pad(liver, 1), sampling=SPACING_MM)[1:-1, 1:-1, 1:-1]
     placed: list[Sphere] = []
     for radius in sorted(radii, reverse=True):
         for contrast in contrasts:
@@ -130,7 +133,7 @@ def place_spheres(
                 continue
             centre = room[rng.integers(len(room))] * np.array(SPACING_MM)
             placed.append(Sphere((float(centre[0]), float(centre[1]), float(centre[2])), radius, contrast))
-            gap = distance_mm(zyx(liver.shape), placed[-1], 0.0) - radius
+            gap = distance_mm(zyx(liver.shape), placed[-1], 0.0) - radius - GAP_MM + CLEARANCE_MM
             depth = np.minimum(depth, gap)
     return placed
 

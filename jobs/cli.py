@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import tempfile
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -179,9 +180,11 @@ def plan(
     is_spec = len(inputs) == 1 and inputs[0].lower().endswith((".yaml", ".yml"))
     if is_spec == (model is not None):
         raise SpecError("plan takes one spec file, or inputs and --model")
-    # Planning writes nothing: the run folder only completes the spec.
-    spec = _spec(Path(inputs[0]), sets) if is_spec else _spec(None, sets, inputs=inputs, model=model, output="out")
-    report = planning.plan(spec)
+    # Planning writes no run folder; a crosswalk, where there is DICOM, goes where the spec's run will look for it.
+    with tempfile.TemporaryDirectory(prefix="segworkers-plan-") as scratch:
+        values = {"inputs": inputs, "model": model, "output": f"{scratch}/out"}
+        spec = _spec(Path(inputs[0]), sets) if is_spec else _spec(None, sets, **values)
+        report = planning.plan(spec)
     if as_json:
         print(plan_json(report))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -79,11 +80,11 @@ def without_names(skipped: Iterable[Skipped], crosswalk: Crosswalk) -> list[Skip
 
 
 def _nameless(skipped: Skipped, shown: str) -> Skipped:
-    name = skipped.uri.rstrip("/").rpartition("/")[2]
     message, hint = skipped.message.replace(skipped.uri, shown), skipped.hint.replace(skipped.uri, shown)
-    if name in message or "/" in message:
+    parts = [part for part in re.split(r"[/.:]", skipped.uri) if len(part) > 2]
+    if any(part in message for part in parts):
         message = f"{shown}: cannot be used as an image ({skipped.reason})."
-    return replace(skipped, uri=shown, message=message, hint="" if name in hint else hint)
+    return replace(skipped, uri=shown, message=message, hint="" if any(part in hint for part in parts) else hint)
 
 
 def _root(place: str) -> str:

@@ -56,8 +56,8 @@ def volume_grid(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> Mod
     if any(_has_empty_cells(grid, manifest, axis) for axis in range(3)):
         raise InputError(
             "too_thick_for_model",
-            f"{manifest.name} wants voxels of {manifest.spacing} mm (z, y, x) in windows of {manifest.window}; voxels of "
-            f"{series} are so large that some windows would have none to answer for.",
+            f"{manifest.name} wants voxels of {manifest.spacing} mm in windows of {manifest.window} (z, y, x); those "
+            f"of {series} are so large that some windows would have none to answer for.",
             "Use a model with larger windows or spacing.",
         )
     return grid

@@ -44,11 +44,12 @@ def begin() -> None:
     """
     if is_on():
         return
-    factory, shown = logging.getLogRecordFactory(), warnings.showwarning
+    factory, shouts, shown = logging.getLogRecordFactory(), logging.raiseExceptions, warnings.showwarning
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
 
     def restore() -> None:
         logging.setLogRecordFactory(factory)
+        logging.raiseExceptions = shouts
         warnings.showwarning = shown
         sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
 
@@ -58,6 +59,7 @@ def begin() -> None:
         return _discreet(factory(*arguments, **options))
 
     logging.setLogRecordFactory(record)
+    logging.raiseExceptions = False  # a handler that fails prints what it was handling
     warnings.showwarning = _show_warning
     sys.excepthook = lambda _, error, __: _print(traceback_text(error))
     sys.unraisablehook = lambda told: _print(traceback_text(told.exc_value) if told.exc_value else WITHHELD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,7 @@ def body() -> NDArray[np.int64]:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calls]:
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     """Registers the stand-ins as published models; what they are asked is counted."""
     told = Calls()
     prior = Prior(reference=FIRST.name, manifest=FIRST, region="whole", margin=(1, 2, 2))
@@ -124,7 +123,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calls]:
 
     monkeypatch.setattr(loading, "ensure_weights", lambda *_: tmp_path / "weights")
     monkeypatch.setattr(loading, "_load_published", loaded)
-    yield told
+    return told
 
 
 def archive(folder: Path, **layouts: Layout) -> Path:

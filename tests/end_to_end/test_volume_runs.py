@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODELS = runs.ROOT / "tests" / "user_models" / "volumes.py"
 
+
 def worlds() -> list[World]:
     """A series of each kind, of one patient; 32 pixels are the least that the JPEG 2000 encoder takes."""
     blobs, numbers = noise((9, 33, 35), (2.5, 1.0, 1.0), seed=8), ellipsoids((10, 34, 36), 25, seed=9)
@@ -48,7 +49,7 @@ def run(folder: Path | Sequence[Path], out: Path, case: str, crosswalk: Path, **
     inputs = [folder] if isinstance(folder, Path) else folder
     summary = runs.run(inputs, out, f"python:{MODELS}:{name}", options, **sets)
     assert (summary.sources, summary.failed_inputs, summary.pixels_failed) == (2, 0, 0)
-    assert summary.objects > 20
+    assert summary.objects > 10
     return runs.files(out)
 
 

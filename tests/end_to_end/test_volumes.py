@@ -206,7 +206,13 @@ DENSE: dict[str, tuple[tuple[float, float, float], Zyx | None, tuple[int, ...], 
         THICK,
         (15, 16, 18),
         (0, 1, 2),
-        {"spacing": [3.0, 1.5, 1.5], "orientation": "RAI", "context": [1, 2, 3], "blend": "gaussian", "batch": [2, 1, 1]},
+        {
+            "spacing": [3.0, 1.5, 1.5],
+            "orientation": "RAI",
+            "context": [1, 2, 3],
+            "blend": "gaussian",
+            "batch": [2, 1, 1],
+        },
     ),
 }
 

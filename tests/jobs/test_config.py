@@ -63,6 +63,8 @@ def test_problems_of_set_name_the_command_line_and_not_the_file(tmp_path: Path):
         ("model.bands", "[1.5]", "expected a band's name or its 0-based index"),
         ("model.resolution", "-1", "greater than 0"),
         ("model.resolution", "fine", "valid number"),
+        ("model.spacing", "[3, 1]", "at least 3 items"),
+        ("model.spacing", "[3, 1, 0]", "greater than 0"),
         ("output.max_pixels", "0", "greater than or equal to 1"),
         ("output.min_score", ".nan", "finite"),
         ("tiling.memory", "lots", "expected a size above 0 such as 2GB"),

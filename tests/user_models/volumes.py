@@ -35,13 +35,15 @@ class Contrast:
 
     def predict(self, windows, valid):
         time.sleep(self.pause)
-        return np.stack([self.probabilities(one[0].astype(np.float64), real) for one, real in zip(windows, valid)])
+        return np.stack(
+            [self.probabilities(one[0].astype(np.float64), real) for one, real in zip(windows, valid, strict=True)]
+        )
 
     def probabilities(self, values, real):
         mean = values[real].sum() / max(real.sum(), 1)
         z, y, x = np.indices(values.shape)
         score = ((values - mean) / 100 + 0.02 * x - 0.03 * y + 0.1 * z).clip(-4, 4)
-        inner = tuple(slice(c, n - c) for c, n in zip(self.context, values.shape))
+        inner = tuple(slice(c, n - c) for c, n in zip(self.context, values.shape, strict=True))
         likely = np.stack([np.ones_like(score), np.exp(-score - 0.8), np.exp(score - 0.8)])[:, *inner]
         return (likely / likely.sum(axis=0)).astype(np.float32)
 
@@ -75,7 +77,7 @@ class Truth:
 
     def predict(self, windows, valid):
         time.sleep(self.pause)
-        return [self.masks(np.where(real, one[0], 0)) for one, real in zip(windows, valid)]
+        return [self.masks(np.where(real, one[0], 0)) for one, real in zip(windows, valid, strict=True)]
 
     def masks(self, numbers):
         values, compact = np.unique(np.append(numbers.ravel().clip(0), 0), return_inverse=True)

@@ -92,7 +92,12 @@ def test_class_attributes_are_read_without_constructing(tmp_path: Path) -> None:
     assert (manifest.name, manifest.bands, manifest.normalise) == ("heavy net", ("red", 1), "unit")
     assert (manifest.resolution, manifest.connectivity, manifest.batch) == (0.5, 4, (1, 2, 2))
     assert manifest.blend == "gaussian"
-    assert (manifest.context, manifest.spacing, manifest.orientation, manifest.modalities) == ((0, 0, 0), None, None, ())
+    assert (manifest.context, manifest.spacing, manifest.orientation, manifest.modalities) == (
+        (0, 0, 0),
+        None,
+        None,
+        (),
+    )
     with pytest.raises(SpecError, match=r"Heavy\(device='cpu'\) raised MemoryError: weights \(.*model.py:\d+\)"):
         load_model(spec)
 

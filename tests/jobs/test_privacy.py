@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs import stages
+from jobs.catalog import Skipped
+from jobs.cli import main
+from jobs.loading import load_spec
+from jobs.privacy import BESIDE_DICOM, public_spec, without_names, without_neighbours
+from schemas import discretion
+from segworkers.dicom.crosswalk import Crosswalk
+from tests.dicom_variants import make
+
+NAME = "Muster_Erika"
+
+
+@pytest.fixture
+def crosswalk(tmp_path: Path) -> Crosswalk:
+    return Crosswalk.open(str(tmp_path / "crosswalk"))
+
+
+def originals(crosswalk: Crosswalk, shown: str) -> list[str]:
+    return [original for _, _, original in crosswalk.originals({shown.removeprefix("input:")})]
+
+
+@pytest.mark.parametrize(
+    "reason", ["not_found", "no_match", "access_denied", "nested_manifest", "unreadable", "duplicate"]
+)
+@pytest.mark.parametrize("uri", [f"/data/{NAME}", f"/data/{NAME}/", f"s3://bucket/{NAME}.png", f"/data/{NAME}/*.tif"])
+def test_inputs_that_cannot_be_used_are_shown_by_pseudonyms(crosswalk: Crosswalk, reason: str, uri: str) -> None:
+    told = Skipped(uri, reason, f"{uri}: cannot be; see {uri.rstrip('/')} and {NAME}.", f"Look at {uri}.")
+    (shown,) = without_names([told], crosswalk)
+    assert NAME not in f"{shown.uri} {shown.message} {shown.hint}"
+    assert shown.reason == reason
+    assert originals(crosswalk, shown.uri) == [uri]
+
+
+def test_a_message_without_a_name_stays_useful(crosswalk: Crosswalk) -> None:
+    told = Skipped(f"/data/{NAME}", "not_found", f"/data/{NAME}: no such file or folder.", "Check the path.")
+    (shown,) = without_names([told], crosswalk)
+    assert (shown.message, shown.hint) == (f"{shown.uri}: no such file or folder.", "Check the path.")
+
+
+def test_pictures_among_dicom_files_are_left_out_once_for_each_input() -> None:
+    uris = ["/a/p/1.png", "/a/p/q/2.png", "/ab/3.tif", "/c/x1/4.png", "s3://b/k/5.png", "/d/e.zip"]
+    kept, skipped = without_neighbours(uris, {"/a/p", "/c/x*", "s3://b/k", "/d/e.zip"})
+    assert kept == ["/ab/3.tif", "/d/e.zip"]
+    assert [(each.uri, each.reason) for each in skipped] == [
+        ("/a/p", BESIDE_DICOM),
+        ("/c/x*", BESIDE_DICOM),
+        ("s3://b/k", BESIDE_DICOM),
+    ]
+    assert "(2)" in skipped[0].message
+
+
+def test_the_written_spec_names_inputs_by_pseudonyms_that_lead_back(crosswalk: Crosswalk) -> None:
+    values = {"inputs": ["/data/b", "/data/a", "/data/b"], "model": "threshold", "output": {"path": "/out"}}
+    written = public_spec(load_spec(values=values), crosswalk)
+    assert [originals(crosswalk, each) for each in written.inputs] == [["/data/b"], ["/data/a"], ["/data/b"]]
+    assert written == public_spec(load_spec(values=values), crosswalk), "the same at each resumption"
+
+
+def test_a_picture_beside_slices_is_no_source_and_no_failure(tmp_path: Path) -> None:
+    made, _ = make("two_slices", tmp_path / "in")
+    Image.fromarray(np.full((64, 64), 200, np.uint8)).save(made.folder / f"{NAME}.png")
+    given = [str(made.folder), "--model", "threshold", "--set", "model.options.value=-50", "--engine", "inline"]
+    code = main(["segment", *given, "-o", str(tmp_path / "out")])
+    assert code in (0, 3)
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert all(each.startswith("input:") for each in run["spec"]["inputs"])
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file() and NAME.encode() in p.read_bytes()]
+
+
+def test_planning_keeps_no_crosswalk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, _ = make("reversed_normal", tmp_path / "in")
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", str(made.folder), "--model", "threshold", "--set", "model.options.value=0"]) == 0
+    assert "dicom:" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "t"]
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_a_bug_beside_patients_is_told_without_its_text(
+    debug: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        discretion.begin()
+        try:
+            raise PermissionError(13, "Permission denied", f"/data/{NAME}/IM1")  # noqa: TRY301
+        except PermissionError as error:
+            raise RuntimeError(f"cannot go on with {NAME}") from error
+
+    monkeypatch.setattr(stages, "run", fail)
+    assert main(["segment", "x", "--model", "threshold", "-o", "out", *debug]) == 1
+    said = capsys.readouterr()
+    assert NAME not in said.out + said.err
+    assert "error: RuntimeError: (text withheld" in said.err
+    assert ("PermissionError" in said.err) == bool(debug)
+
+
+def test_the_crosswalk_is_for_its_owner(tmp_path: Path) -> None:
+    made, _ = make("reversed_normal", tmp_path / "in")
+    given = [str(made.folder), "--model", "threshold", "--set", "model.options.value=-50", "--engine", "inline"]
+    assert main(["segment", *given, "-o", str(tmp_path / "out")]) == 0
+    found = tmp_path / "out.crosswalk"
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in [found, *found.rglob("*")]}
+    assert modes == {(True, 0o700), (False, 0o600)}
