@@ -1,10 +1,10 @@
 """Which inserted lesions the liver-lesion model finds: `python -m benchmarks.liver_insertions SCAN`.
 
 SCAN is the CT `lung2` of the sources of pyradiomics 3.0.1 (BSD-3-Clause): the archive pyradiomics-3.0.1.tar.gz, or
-lung2_image.nrrd out of it. There is no public CT with true liver lesions to measure on, so spheres of lower density are
-added to its liver, at random places that keep clear of the border and of each other, blurred by the thickness of the
-slices. What is printed is the sensitivity for **inserted** lesions in **one** patient. It says nothing of real ones,
-which are neither spheres nor even.
+lung2_image.nrrd out of it. No published package holds a CT with true liver lesions to measure on, so spheres of lower
+HU are added to its liver, at random places that keep clear of its border and of each other, blurred by the thickness of
+the slices. What is printed is the sensitivity for **inserted** lesions in **one** patient. It says nothing of real
+ones, which are neither spheres nor even.
 
 Both stages run as in a job: the same windows on the same lattice, put together in one process.
 """

@@ -182,7 +182,7 @@ def plan(
         raise SpecError("plan takes one spec file, or inputs and --model")
     # Planning writes no run folder; a crosswalk, where there is DICOM, goes where the spec's run will look for it.
     with tempfile.TemporaryDirectory(prefix="segworkers-plan-") as scratch:
-        values = {"inputs": inputs, "model": model, "output": f"{scratch}/out"}
+        values: dict[str, Any] = {"inputs": inputs, "model": model, "output": f"{scratch}/out"}
         spec = _spec(Path(inputs[0]), sets) if is_spec else _spec(None, sets, **values)
         report = planning.plan(spec)
     if as_json:

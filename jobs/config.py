@@ -99,6 +99,9 @@ class OutputSpec(_Part):
     """DICOM SEG objects of volumes: `binary` opens everywhere, `labelmap` is many times smaller but newer."""
     sr: bool = False
     """DICOM SR (TID 1500) with the measurements of volumes; refers to SEG objects, so it needs `seg`."""
+    terms: dict[str, Any] = {}
+    """Codes of classes in SEG and SR: `{LABEL: {category, type: {value, scheme, meaning}, sites: [...]}}`; classes
+    without have those of a lesion. docs/dicom.md has an example."""
     nifti: bool = False
     """Label map of each volume as .nii.gz, with the values of `mask_value`."""
     montages: bool = False
@@ -217,7 +220,7 @@ class JobSpec(_Part):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-_PICTURES = ("path", "masks", "seg", "sr", "nifti", "montages")
+_PICTURES = ("path", "masks", "seg", "sr", "terms", "nifti", "montages")
 """Keys of `output` that say where results go and what is made of the tables."""
 
 

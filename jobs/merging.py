@@ -123,6 +123,7 @@ def _task(parts: Sequence[RowsPart], receipts: Sequence[Receipt], model: ModelMa
         f"rows {ROWS_VERSION}, schema {SCHEMA_VERSION}",
         json.dumps(asdict(filters), sort_keys=True),
         *(f"{part.plan.source.source_id} {part.groups} {part.failed} {part.shards}" for part in parts),
+        *(repr(part.plan.source.volume) for part in parts),
         *(receipt.shard_sha256 for receipt in receipts),
     ]
     key = hashlib.blake2b("\n".join(identity).encode(), digest_size=10).hexdigest()

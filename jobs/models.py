@@ -8,7 +8,10 @@ from segworkers.segmenters.registry import card_of, card_text, cards_list
 
 
 def model_text(action: str, name: str | None) -> str:
-    """What is printed for `list`, `show` or `fetch`. Raises SpecError for a model that is not there, or a name too many or too few."""
+    """What is printed for `list`, `show` or `fetch`.
+
+    Raises SpecError for a model that is not there, or a name too many or too few.
+    """
     if action == "list":
         if name is not None:
             raise SpecError(f"models list takes no name; to see {name}: segworkers models show {name}")

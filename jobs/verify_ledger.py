@@ -182,11 +182,15 @@ def identity(connection: Connection, problems: list[str]) -> int:
 
 
 def lower_bounds(connection: Connection, problems: list[str]) -> int:
-    """Failed pixels, missing slices and incomplete objects are flagged: in the status, and as lower bounds."""
+    """Failed pixels, missing slices and incomplete objects are flagged: in the status, and as lower bounds.
+
+    Objects of volumes at the edge of the field of view are not complete either; no count suffers from that.
+    """
     query = """SELECT i.source_uri, i.status, i.is_lower_bound, coalesce(i.pixels_failed, 0),
             coalesce(s.missing_slices, 0), coalesce(n.incomplete, 0)
         FROM images i LEFT JOIN (
-            SELECT source_id, count(*) FILTER (NOT is_complete) AS incomplete FROM instances GROUP BY source_id
+            SELECT source_id, count(*) FILTER (NOT is_complete AND NOT (touches_border AND voxel_count IS NOT NULL))
+                AS incomplete FROM instances GROUP BY source_id
         ) n USING (source_id) LEFT JOIN (
             SELECT source_id, max(missing_slices) AS missing_slices FROM series GROUP BY source_id
         ) s USING (source_id) ORDER BY ALL"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -36,6 +37,7 @@ def write_outputs(
     """The generation with what `output` asks for of each volume; what cannot be written is warned of."""
     from segworkers.dicom.derived import Algorithm
     from segworkers.dicom.outputs import Outputs, OutputTask, Wanted
+    from segworkers.dicom.terms import BUILT_IN_TERMS, class_terms
 
     output = spec.output
     wanted = Wanted(seg=output.seg, sr=output.sr, nifti=output.nifti, montages=output.montages)
@@ -44,6 +46,9 @@ def write_outputs(
         return published
     began = str(json.loads(store.read("run.json"))["created"])
     algorithm = Algorithm(name=model.name, version=published.generation, digest=model.digest)
+    terms = BUILT_IN_TERMS | class_terms(output.terms)
+    asked = json.dumps([asdict(wanted), spec.dicom.mode, output.terms], sort_keys=True)
+    key = hashlib.blake2b(asked.encode(), digest_size=4).hexdigest()  # what is there is never written again
     tasks = [
         OutputTask(
             source=plan.source,
@@ -53,7 +58,8 @@ def write_outputs(
             generation=published.generation,
             made_at=began,
             algorithm=algorithm,
-            name=f"dicom/{published.generation}",
+            terms=terms,
+            name=f"dicom/{published.generation}.{key}",
         )
         for plan in volumes
     ]

@@ -17,7 +17,7 @@ from segworkers.orientation import NO_FLIPS, Flips, flips_for
 from segworkers.resampling import volume_shape
 
 UNEVEN = 1.5
-"""How much longer than the mean a step between slices may be for a model with a spacing, which takes them for equal."""
+"""How much longer than most a step between slices may be for a model with a spacing, which takes them for equal."""
 
 _IN_SPACE = {4: 6, 8: 26}
 """The same neighbours in space: those that share a face, and all."""
@@ -44,12 +44,13 @@ def volume_grid(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> Mod
         )
     if manifest.spacing is None:
         return ModelGrid(native, native)
-    mean, longest = facts.geometry.spacing_mm[0], float(facts.geometry.thicknesses_mm().max())
-    if longest > UNEVEN * mean:
+    steps = np.abs(np.diff(facts.geometry.origins() @ facts.geometry.normal))
+    usual, longest = (float(np.median(steps)), float(steps.max())) if len(steps) else (0.0, 0.0)
+    if longest > UNEVEN * usual:
         raise InputError(
             "irregular_for_model",
             f"{manifest.name} wants slices {manifest.spacing[0]} mm apart; {series} has some {longest:.2f} mm apart, "
-            f"the mean is {mean:.2f} mm.",
+            f"most {usual:.2f} mm.",
             "Use a model without a spacing: it takes slices as they are, and measurements know their places.",
         )
     grid = ModelGrid(native, _without_empty_cells(native, facts, manifest))

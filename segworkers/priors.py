@@ -28,6 +28,9 @@ from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.two_stage import OrganMap, Prior, find_organ
 from segworkers.store import Store
 
+PRIOR_VERSION = 1
+"""Raised whenever the same voxels and the same first model would give another organ."""
+
 SLAB_VOXELS = 64_000_000
 """Native voxels that are read at once."""
 
@@ -57,6 +60,7 @@ class PriorFailure:
 def prior_name(source: Source, grid: ModelGrid, flips: Flips, prior: Prior) -> str:
     """Where the organ of a volume is kept."""
     identity = {
+        "version": PRIOR_VERSION,
         "fingerprint": source.fingerprint,
         "grid": [grid.native, grid.shape],
         "flips": flips,

@@ -41,7 +41,7 @@ ROW_SCHEMA = pa.schema(
 )
 """The columns of a rows file."""
 
-ROWS_VERSION = 3
+ROWS_VERSION = 4
 """Raised whenever the same objects would give other rows."""
 
 BorderRule = Literal["keep", "drop", "unbiased"]
@@ -145,15 +145,16 @@ def rows_of(
         assert reader is not None, "volumes are read where they are measured"
         columns |= dict.fromkeys(SHAPE_COLUMNS, [None] * len(objects)) | unmeasured_columns(len(objects))
         columns |= measure_volume(masks.runs, offsets, plan.source, reader)
-        columns["is_complete"] &= ~_across_gaps(measured.bbox, plan.source.volume.geometry.gaps)
+        gaps = plan.source.volume.geometry.gaps
+        columns["is_complete"] &= ~(measured.touches_border | _beside_gaps(measured.bbox, gaps))
     table = pa.table({field_.name: _as_array(columns[field_.name], field_) for field_ in ROW_SCHEMA}, schema=ROW_SCHEMA)
     return table.filter(pa.array(_inside(measured, plan, filters.border)))
 
 
-def _across_gaps(bbox: NDArray[np.int64], gaps: Sequence[int]) -> NDArray[np.bool_]:
-    """(n,) whether slices are missing within the object: what it is there is not known."""
-    between = np.asarray(gaps, np.int64)
-    return np.any((bbox[:, :1] <= between) & (between + 1 < bbox[:, 3:4]), axis=1)
+def _beside_gaps(bbox: NDArray[np.int64], gaps: Sequence[int]) -> NDArray[np.bool_]:
+    """(n,) whether slices are missing within the object or right beside it: how it goes on there is not known."""
+    before = np.asarray(gaps, np.int64)
+    return np.any((bbox[:, :1] <= before + 1) & (bbox[:, 3:4] > before), axis=1)
 
 
 def _filled(objects: Objects, plan: SourcePlan, model: ModelManifest, filters: Filters) -> Objects:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.boxes import Box
-from schemas.errors import SegworkersError
+from schemas.errors import InputError
 from schemas.masks import Runs
 from schemas.sources import Source
 from schemas.volumes import VolumeFacts
@@ -36,6 +36,10 @@ SUV_UNKNOWN = "suv_unknown"
 """Reason: a PET series lacks an attribute that SUV needs; which one, the series' notes say."""
 
 
+PASSING = ("unreachable", "access_denied")
+"""Reason codes of reads that may succeed when they are tried again."""
+
+
 @runtime_checkable
 class NamesInstances(Protocol):
     """A reader that knows which SOP instance each slice is."""
@@ -48,8 +52,9 @@ class NamesInstances(Protocol):
 def measure_volume(runs: Runs, offsets: NDArray[np.integer[Any]], source: Source, reader: Reader) -> dict[str, Any]:
     """Columns by name for a batch of m canonical masks of one volume: runs one after another, offsets (m + 1).
 
-    Reads the slices that hold voxels of a mask, one at a time. What cannot be read is null, with the reason in
-    `unknown_reason`; nothing is raised for it. Float columns are NaN where unknown, all others None.
+    Reads the slices that hold voxels of a mask, one at a time. What is damaged or gone is null, with the reason in
+    `unknown_reason`; what may pass (`PASSING`) raises, so that a fault of the storage never becomes a null for good.
+    Float columns are NaN where unknown, all others None.
     Raises ValueError where the source is no volume.
     """
     facts = source.volume
@@ -88,13 +93,15 @@ def _patient_columns(measured: VolumeMeasurements) -> dict[str, Any]:
 
 
 def _read_values(runs: Runs, offsets: NDArray[np.integer[Any]], source: Source, reader: Reader) -> ValueMeasurements:
-    """Values from the reader, slice by slice; a slice that cannot be read is left out."""
+    """Values from the reader, slice by slice; a slice that will never be readable is left out."""
     collected = ValueAccumulator(runs, offsets, source.dtype)
     for z in collected.slices:
         y0, x0, y1, x1 = collected.extent(z)
         try:
             block = reader.read(source, Box((z, y0, x0), (z + 1, y1, x1)), (0,))
-        except (SegworkersError, OSError):
+        except InputError as error:
+            if error.reason in PASSING:
+                raise
             continue
         collected.add(z, block.pixels[0, 0], block.valid[0], (y0, x0))
     return collected.finish()
@@ -105,7 +112,9 @@ def _instance_ids(source: Source, reader: Reader) -> Sequence[str] | None:
         return None
     try:
         names = reader.instance_ids(source)
-    except (SegworkersError, OSError):
+    except InputError as error:
+        if error.reason in PASSING:
+            raise
         return None
     return names if len(names) == source.grid.shape[0] else None
 

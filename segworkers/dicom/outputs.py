@@ -1,6 +1,6 @@
 """Standard objects of finished volumes: SEG, SR, NIfTI and pictures, one task a series, from the published rows.
 
-    OUT/dicom/GENERATION/SERIES-seg.dcm, SERIES-report.dcm, SERIES-labels.nii.gz, SERIES-INSTANCE.png
+    OUT/dicom/GENERATION.KEY/SERIES-seg.dcm, SERIES-report.dcm, SERIES-labels.nii.gz, SERIES-INSTANCE.png
 
 What cannot be written for a series is told with its reason; the tables are complete without it.
 """
@@ -10,8 +10,8 @@ What cannot be written for a series is told with its reason; the tables are comp
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,8 @@ from segworkers.dicom.lesions import Lesion
 from segworkers.dicom.montage import write_montages
 from segworkers.dicom.nifti import write_nifti
 from segworkers.dicom.report import write_sr
-from segworkers.dicom.segmentation import write_seg
+from segworkers.dicom.segmentation import segmentation_type, write_seg
+from segworkers.dicom.terms import ClassTerms
 from segworkers.publishing import Published, put_local
 from segworkers.readers.base import Reader
 from segworkers.store import Store
@@ -62,8 +63,10 @@ class OutputTask:
     made_at: str
     """ISO 8601: when the run began, so that a resumed run writes the same bytes."""
     algorithm: Algorithm
+    terms: Mapping[str, ClassTerms] = field(default_factory=dict[str, ClassTerms])
+    """Codes by label; others have the default."""
     name: str
-    """Folder of the objects, relative to the run folder."""
+    """Folder of the objects, relative to the run folder: one for each choice of what is wanted, and how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +88,7 @@ class OutputWorker:
 
     def __call__(self, task: OutputTask) -> Outputs:
         """Write what is wanted of the task's volume."""
-        key = "-".join(str(value) for value in asdict(task.wanted).values())
-        note = f"publish/{task.name}/{task.source.source_id}-{task.mode}-{key}.json"
+        note = f"publish/{task.name}/{task.source.source_id}.json"
         if self._store.exists(note):
             raw = json.loads(self._store.read(note))
             files = tuple(Published(**each) for each in raw["files"])
@@ -96,7 +98,8 @@ class OutputWorker:
             written, problems = self._write(task, lesions, scratch)
             files = tuple(put_local(self._store, f"{task.name}/{path.name}", path, 0) for path in written)
         made = Outputs(source_id=task.source.source_id, files=files, problems=tuple(problems))
-        self._store.create(note, json.dumps(asdict(made)).encode())
+        if not problems:  # else the next run tries again
+            self._store.create(note, json.dumps(asdict(made)).encode())
         return made
 
     def _lesions(self, task: OutputTask, scratch: Path) -> Iterator[Lesion]:
@@ -124,6 +127,7 @@ class OutputWorker:
             algorithm=task.algorithm,
             mode=task.mode,
             pseudonyms=self._crosswalk.pseudonyms() if task.mode == "research" else None,
+            terms=task.terms,
             segmentation="binary" if task.wanted.seg == "none" else task.wanted.seg,
         )
         written: list[Path] = []
@@ -132,6 +136,10 @@ class OutputWorker:
             if task.wanted.seg != "none":
                 segmentations = write_seg(stack, facts, lesions, options, folder)
                 written += segmentations
+                if segmentation_type(lesions, options) != task.wanted.seg:
+                    problems.append(
+                        f"series {facts.series_id}: objects overlap, so the SEG is binary, not a label map."
+                    )
                 if task.wanted.sr:
                     written += write_sr(stack, facts, lesions, segmentations, options, folder)
         except InputError as error:

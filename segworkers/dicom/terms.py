@@ -43,6 +43,18 @@ class ClassTerms:
 DEFAULT_TERMS = ClassTerms()
 """A lesion, site not said."""
 
+_LIVER = Term("10200004", "SCT", "Liver")
+_LUNG = Term("39607008", "SCT", "Lung")
+_ORGAN = Term("123037004", "SCT", "Anatomical Structure")
+
+BUILT_IN_TERMS: dict[str, ClassTerms] = {
+    "liver_lesion": ClassTerms(sites=(_LIVER,)),
+    "liver": ClassTerms(_ORGAN, _LIVER),
+    "lung": ClassTerms(_ORGAN, _LUNG),
+    "metastasis": ClassTerms(type=Term("14799000", "SCT", "Neoplasm, Secondary"), sites=(_LUNG,)),
+}
+"""Terms of the built-in models' classes."""
+
 _PARTS = ("category", "type", "sites")
 _LONGEST = {"value": 16, "scheme": 16, "meaning": 64}
 """Characters: a value representation of SH, SH and LO (PS3.5 6.2)."""

@@ -108,8 +108,9 @@ LIVER_LESIONS = ModelCard(
     limits="CT in HU with axial slices that show the liver and the base of the lungs. The published networks know MR "
     "too; that path is not offered, because nothing was there to check it on. Small false lesions along vessels and "
     "the border of the liver are common.",
-    accuracy="Accuracy on real lesions: not measured. Known is how many spheres of lower density that were inserted "
-    "into the liver of one real scan are found: benchmarks/liver_insertions.py prints the table.",
+    accuracy="Accuracy on real lesions: not measured. Inserted lesions only: of 20 even spheres (radius 4 to 16 mm, 25 "
+    "and 45 HU darker) put into the even, unenhanced liver of one real CT, 20 were found, Dice 0.75 to 0.92; in the "
+    "untouched scan 8 lesions of at most 0.85 ml were reported, taken for false (benchmarks/liver_insertions.py).",
     sources=LIVER.sources,
     prior=Prior(reference="liver", manifest=LIVER.manifest, region="abdomen", opened=True, margin=(2, 2, 2)),
 )

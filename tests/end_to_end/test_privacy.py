@@ -122,6 +122,8 @@ def test_a_run_leaves_nothing_that_names_a_patient(place: Place, engine: str) ->
     assert done.returncode == 3, said
     assert traces_in(done.stdout, PRIVATE) + traces_in(done.stderr, PRIVATE) == []
     assert place.left() == []
+    compiled = b"\n".join(path.read_bytes() for path in (ROOT / "segworkers" / "__pycache__").glob("*.nb[ic]"))
+    assert SENTINEL.encode() not in compiled and UID_ROOT.encode() not in compiled, "numba's cache"
     assert before - names_in(place.archive) == {str((place.folder / "sabotage" / "gone").readlink())}
     assert names_in(place.archive) <= before, "nothing is written where the patient's files are"
     all_happened(place, said)

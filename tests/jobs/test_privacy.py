@@ -13,6 +13,7 @@ from jobs.catalog import Skipped
 from jobs.cli import main
 from jobs.loading import load_spec
 from jobs.privacy import BESIDE_DICOM, public_spec, without_names, without_neighbours
+from jobs.submit import stage
 from schemas import discretion
 from segworkers.dicom.crosswalk import Crosswalk
 from tests.dicom_variants import make
@@ -116,3 +117,14 @@ def test_the_crosswalk_is_for_its_owner(tmp_path: Path) -> None:
     found = tmp_path / "out.crosswalk"
     modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in [found, *found.rglob("*")]}
     assert modes == {(True, 0o700), (False, 0o600)}
+
+
+@pytest.mark.parametrize(("given", "warned"), [("a.dcm", True), ("export.zip", True), ("a.tif", False)])
+def test_submitting_patients_tells_that_the_cluster_keeps_their_paths(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, given: str, warned: bool
+) -> None:
+    (tmp_path / given).touch()
+    (tmp_path / "job.yaml").write_text(f"inputs: [{given}]\nmodel: threshold\noutput: {{path: out}}\n")
+    (tmp_path / "staged").mkdir()
+    stage(tmp_path / "job.yaml", tmp_path / "staged", [])
+    assert ("list them in a manifest" in caplog.text) == warned
