@@ -216,8 +216,7 @@ def _source_plan(source: Source, manifest: ModelManifest, spec: JobSpec) -> Sour
     budget = max(spec.tiling.memory_bytes - WORKER_BASE_BYTES, 0) // _bytes_per_pixel(source, grid, bands, manifest)
     margin = margin_of(manifest)
     slabs = source.volume is not None
-    layer = prod(grid.shape[1:]) * lattice.stride[0] * manifest.batch[0] if slabs else 0
-    group = group_for(lattice, manifest.batch, max(spec.tiling.tile**2, layer), margin, max(budget, 1), slabs=slabs)
+    group = group_for(lattice, manifest.batch, spec.tiling.tile**2, margin, max(budget, 1), slabs=slabs)
     block = zyx(
         [1, *(max(1, b * m // n) for b, m, n in zip(source.block, grid.shape[1:], grid.native[1:], strict=True))]
     )

@@ -169,7 +169,7 @@ INSTANCES = _schema(
         _field(
             "is_complete",
             pa.bool_(),
-            "false where the mask touches pixels that could not be processed; in volumes also where it reaches the edge "
+            "false where the mask touches pixels that could not be processed; in volumes also where it is at the edge "
             "of the volume, or slices are missing within or beside it",
         ),
         _field("n_parts", pa.int32(), "windows' cells that the mask lies in"),

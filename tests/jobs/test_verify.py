@@ -35,8 +35,8 @@ def test_a_finished_run_verifies_and_says_what_was_compared(published: Path):
     assert report.problems == []
     report.raise_if_bad()
     assert {check.name: check.checked for check in report.checks} == {
-        "files": 5,
-        "schemas": 5,
+        "files": 6,
+        "schemas": 6,
         "shards": 12,
         "ledger": 3,
         "cores": 12,
