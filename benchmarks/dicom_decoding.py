@@ -76,7 +76,8 @@ def planned(files: list[Path], crosswalk: Crosswalk, name: str) -> Source:
             dtype="int16",
             padding=(-2000, -2000),
             slices=slices,
-        )
+        ),
+        "",
     )
     grid = PixelGrid(shape=(len(files), SIDE, SIDE))
     return Source(uri=f"{DICOM_SCHEME}{name}", fingerprint="", grid=grid, dtype="int16", bands=("value",))

@@ -50,7 +50,7 @@ def open_stack(
     }
     stack = Stack(**(facts | changes))
     crosswalk = Crosswalk.open(str(folder / "crosswalk"))
-    crosswalk.put(stack)
+    crosswalk.put(stack, "f")
     grid = PixelGrid(shape=(len(slices), stack.rows, stack.columns))
     source = Source(uri=f"{DICOM_SCHEME}{stack.series_id}", fingerprint="f", grid=grid, dtype=dtype, bands=("value",))
     return DicomReader(crosswalk, cache_mb=cache_mb), source

@@ -164,5 +164,5 @@ def painted(rows: Sequence[dict[str, Any]], shape: Zyx) -> NDArray[np.int64]:
 
 def original_names(crosswalk: Path, kind: str) -> dict[str, str]:
     """Pseudonyms by their originals."""
-    lines = (json.loads(line) for line in (crosswalk / "names.jsonl").read_text().splitlines())
+    lines = (json.loads(line) for path in (crosswalk / "names").iterdir() for line in path.read_text().splitlines())
     return {line["original"]: line["pseudonym"] for line in lines if line["kind"] == kind}

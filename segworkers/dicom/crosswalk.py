@@ -1,15 +1,18 @@
 """The crosswalk: the one place where pseudonyms meet originals. A folder of its own, for few eyes, outside every run.
 
     CROSSWALK/key                    the secret key of the pseudonyms, 64 hexadecimal digits, mode 0600
-    CROSSWALK/stacks/SERIES.json.gz  `segworkers.dicom.stack.Stack`: files and original UIDs of a volume
-    CROSSWALK/slides/SERIES.json.gz  `segworkers.dicom.slide.Slide`: the same of a whole-slide image
-    CROSSWALK/names.jsonl            originals of pseudonyms: one JSON object a line, {"kind", "pseudonym", "original"}
+    CROSSWALK/stacks/SERIES.VERSION.json.gz  `segworkers.dicom.stack.Stack`: files and original UIDs of a volume
+    CROSSWALK/slides/SERIES.VERSION.json.gz  `segworkers.dicom.slide.Slide`: the same of a whole-slide image
+    CROSSWALK/names/DIGEST.jsonl             originals of pseudonyms: {"kind", "pseudonym", "original"} in each line
 
-The folder is made with mode 0700. Who may read it decides who may re-identify.
+VERSION stands for the fingerprint of the source, so that a run reads the version that it planned, whatever another has
+catalogued since. Files appear whole and are never changed in place: several drivers, also on several machines, may
+write at the same time. The folder is made with mode 0700. Who may read it decides who may re-identify.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -38,7 +41,8 @@ class Crosswalk:
         path = Path(folder)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (path / "stacks").mkdir(mode=0o700, exist_ok=True)
+            for name in ("stacks", "slides", "names"):
+                (path / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise SpecError(f"dicom.crosswalk: {folder} cannot be made: {error.strerror}") from error
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -58,40 +62,28 @@ class Crosswalk:
         except ValueError as error:
             raise StoreError(f"the crosswalk's key must be {2 * KEY_BYTES} hexadecimal digits: {error}") from None
 
-    def put(self, stack: Stack) -> None:
-        """Keep a stack, in place of an earlier one of the same volume."""
-        self._write(f"stacks/{stack.series_id}.json.gz", stack.to_bytes())
+    def put(self, stack: Stack, fingerprint: str) -> None:
+        """Keep the stack of a source with this fingerprint; earlier versions of the volume stay."""
+        self._write(f"stacks/{_version(stack.series_id, fingerprint)}", stack.to_bytes())
 
-    def stack(self, series_id: str) -> Stack:
-        """The stack of a volume. Raises StoreError where this crosswalk does not know it."""
-        try:
-            return Stack.from_bytes((Path(self.folder) / f"stacks/{series_id}.json.gz").read_bytes())
-        except FileNotFoundError:
-            raise StoreError(
-                f"series {series_id} is not in the crosswalk: workers must see the folder that the driver wrote"
-            ) from None
+    def stack(self, series_id: str, fingerprint: str) -> Stack:
+        """The stack of the source with this fingerprint. Raises StoreError where this crosswalk does not know it."""
+        return Stack.from_bytes(self._read("stacks", series_id, fingerprint))
 
-    def put_slide(self, slide: Slide) -> None:
-        """Keep a slide, in place of an earlier one of the same series."""
-        (Path(self.folder) / "slides").mkdir(mode=0o700, exist_ok=True)
-        self._write(f"slides/{slide.series_id}.json.gz", slide.to_bytes())
+    def put_slide(self, slide: Slide, fingerprint: str) -> None:
+        """Keep the slide of a source with this fingerprint; earlier versions of it stay."""
+        self._write(f"slides/{_version(slide.series_id, fingerprint)}", slide.to_bytes())
 
-    def slide(self, series_id: str) -> Slide:
-        """The slide of a series. Raises StoreError where this crosswalk does not know it."""
-        try:
-            return Slide.from_bytes((Path(self.folder) / f"slides/{series_id}.json.gz").read_bytes())
-        except FileNotFoundError:
-            raise StoreError(
-                f"series {series_id} is not in the crosswalk: workers must see the folder that the driver wrote"
-            ) from None
+    def slide(self, series_id: str, fingerprint: str) -> Slide:
+        """The slide of the source with this fingerprint. Raises StoreError where this crosswalk does not know it."""
+        return Slide.from_bytes(self._read("slides", series_id, fingerprint))
 
     def add_names(self, names: Iterable[tuple[Kind, str, str]]) -> None:
-        """Remember originals: (kind, pseudonym, original)."""
-        path = Path(self.folder) / "names.jsonl"
-        known = set(path.read_text().splitlines()) if path.exists() else set[str]()
+        """Remember originals: (kind, pseudonym, original). What is not known yet becomes a file of its own."""
         lines = {json.dumps({"kind": k, "pseudonym": p, "original": o}, sort_keys=True) for k, p, o in names}
-        if lines - known:
-            self._write("names.jsonl", "".join(f"{line}\n" for line in sorted(known | lines)).encode())
+        text = "".join(f"{line}\n" for line in sorted(lines.difference(self._name_lines()))).encode()
+        if text:
+            self._write(f"names/{hashlib.blake2b(text, digest_size=16).hexdigest()}.jsonl", text, sync=True)
 
     def originals(self, pseudonyms: Collection[str]) -> Iterator[tuple[str, str, str]]:
         """Kind, pseudonym and original of those that this crosswalk knows, sorted by kind within each pseudonym.
@@ -100,11 +92,10 @@ class Crosswalk:
         """
         wanted, found = set(pseudonyms), set[tuple[str, str, str]]()
         try:
-            with (Path(self.folder) / "names.jsonl").open(encoding="utf-8") as lines:
-                for line in lines:
-                    each = json.loads(line)
-                    if each["pseudonym"] in wanted:
-                        found.add((each["kind"], each["pseudonym"], each["original"]))
+            for line in self._name_lines():
+                each = json.loads(line)
+                if each["pseudonym"] in wanted:
+                    found.add((each["kind"], each["pseudonym"], each["original"]))
         except (OSError, ValueError, KeyError) as error:
             raise StoreError(f"{self.folder}: expected a crosswalk with names ({type(error).__name__})") from None
         known = {pseudonym for _, pseudonym, _ in found}
@@ -125,18 +116,56 @@ class Crosswalk:
             for each in files:
                 yield "instance", names.of("instance", each.uid), each.uid
 
-    def _make_key(self) -> None:
-        path = Path(self.folder) / "key"
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+    def _name_lines(self) -> Iterator[str]:
+        """Lines of all files of names, without their ends. Raises OSError where there is no folder of them."""
+        for path in sorted(each for each in (Path(self.folder) / "names").iterdir() if each.suffix == ".jsonl"):
+            with path.open(encoding="utf-8") as lines:
+                yield from (line.rstrip("\n") for line in lines)
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _make_key(self) -> None:
+        """The first key that is there whole is the key, whoever made it."""
+        path = Path(self.folder) / "key"
+        if path.exists():
+            return
+        partial = _partial(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode(), sync=True)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise SpecError(f"dicom.crosswalk: {self.folder} must allow hard links ({error.strerror})") from error
+        finally:
+            partial.unlink()
+
+    def _read(self, kind: str, series_id: str, fingerprint: str) -> bytes:
+        try:
+            return (Path(self.folder) / kind / _version(series_id, fingerprint)).read_bytes()
+        except FileNotFoundError:
+            raise StoreError(
+                f"this version of series {series_id} is not in the crosswalk: workers must see the folder that the "
+                "driver wrote"
+            ) from None
+
+    def _write(self, name: str, data: bytes, *, sync: bool = False) -> None:
+        """Whole or not at all. What is there with the same content stays: others may be reading it."""
         path = Path(self.folder) / name
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-        os.replace(partial, path)
+        if not path.exists() or path.read_bytes() != data:
+            os.replace(_partial(path, data, sync=sync), path)
+
+
+def _partial(path: Path, data: bytes, *, sync: bool) -> Path:
+    """A new file beside `path`, mode 0600, to be renamed; no two writers share its name, on whatever machines.
+
+    sync: wait until it is on the storage; stacks and slides need not, as the next catalog makes them again.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    return partial
+
+
+def _version(series_id: str, fingerprint: str) -> str:
+    return f"{series_id}.{hashlib.blake2b(fingerprint.encode(), digest_size=8).hexdigest()}.json.gz"

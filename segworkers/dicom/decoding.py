@@ -30,6 +30,7 @@ from pydicom.pixels.utils import as_pixel_options
 import segworkers.dicom.quiet  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from schemas.errors import InputError
 from segworkers.dicom.calibration import ModalityLut
+from segworkers.dicom.elements import uid_or_empty
 from segworkers.dicom.frames import FrameIndex, damaged, encapsulated_frames, native_frames
 
 _JPEG_LS = (("pyjpegls", "pyjpegls"), ("gdcm", "python-gdcm"), ("pylibjpeg", "pylibjpeg-libjpeg"))
@@ -84,7 +85,7 @@ def plugin_for(syntax: str) -> str:
     """
     if syntax in NATIVE:
         return ""
-    name = uid.UID(syntax).name
+    name = uid.UID(syntax).name or "(none)"
     if syntax not in DECODERS:
         raise InputError(
             "unsupported_syntax",
@@ -246,7 +247,8 @@ def _header(file: BinaryIO) -> tuple[Dataset, BinaryIO, str]:
         header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
         implicit, little = header.original_encoding
         default = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
-        syntax = str(header.file_meta.get("TransferSyntaxUID") or (default if little else uid.ExplicitVRBigEndian))
+        told = header.file_meta.get("TransferSyntaxUID") or (default if little else uid.ExplicitVRBigEndian)
+        syntax = uid_or_empty(str(told))
         inflated = header.buffer if syntax == uid.DeflatedExplicitVRLittleEndian else None
         return header, file if inflated is None else inflated, syntax  # pyright: ignore[reportReturnType]
     raise damaged("the header cannot be read")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -17,6 +18,7 @@ from pydicom.filereader import read_sequence
 
 import segworkers.dicom.quiet  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
+_UID = re.compile(r"[0-9.]{1,64}")
 CHARACTER_SET = 0x00080005
 UNDEFINED = 0xFFFFFFFF
 """Length of what is ended by a delimiter."""
@@ -126,6 +128,11 @@ class Elements:
             Elements({int(tag): item.get_item(tag) for tag in item.keys()}, self.little)  # noqa: SIM118
             for item in sequence
         ]
+
+
+def uid_or_empty(text: str) -> str:
+    """The text where it may be a UID (PS3.5 9.1: digits and dots, at most 64), else ""; such a one may be shown."""
+    return text if _UID.fullmatch(text) else ""
 
 
 def _number(text: str) -> float:

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 from schemas.errors import InputError
 from segworkers.dicom.dicomdir import MEDIA_STORAGE_DIRECTORY
-from segworkers.dicom.elements import UNDEFINED, DamagedHeaderError, Elements
+from segworkers.dicom.elements import UNDEFINED, DamagedHeaderError, Elements, uid_or_empty
 from segworkers.dicom.functional_groups import PER_FRAME, SHARED, FrameGroups, frames_of, tag_of
 from segworkers.dicom.header import Header
 from segworkers.dicom.header_bytes import FIRST_BYTES, MEDIA_SOP_CLASS, NotDicomError, read_elements
 from segworkers.dicom.locations import suffix_of
+from segworkers.dicom.modalities import modality_of
 from segworkers.dicom.pet_headers import PET_TAGS, acquisition_time, pet_header
 from segworkers.dicom.places import Candidate, Places, Unusable, split_member
 from segworkers.dicom.series import VOLUME_CLASSES
@@ -35,6 +36,7 @@ _KEYWORDS = (
     *("FrameReferenceTime", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "LossyImageCompression"),
+    "RealWorldValueMappingSequence",
     *("BurnedInAnnotation", "ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber"),
     *("PyramidUID", "TotalPixelMatrixRows", "TotalPixelMatrixColumns"),
 )
@@ -50,6 +52,7 @@ _TRUNCATED = (
     "It may still be being written: wait, or copy it again.",
 )
 _NO_PIXELS = ("read_failed", "a file of the slide holds no pixels.", "Export the slide again.")
+_YES_NO = frozenset(("YES", "NO"))
 _STANDARD = "1.2.840.10008."
 _T = TypeVar("_T")
 _DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -137,7 +140,7 @@ def is_truncated(places: Places, candidate: Candidate, top: Elements) -> bool:
 
 
 def _sop_class(top: Elements) -> str:
-    return top.text(tag_of("SOPClassUID")) or top.text(MEDIA_SOP_CLASS)
+    return uid_or_empty(top.text(tag_of("SOPClassUID")) or top.text(MEDIA_SOP_CLASS))
 
 
 def _header(candidate: Candidate, index: int, count: int, truncated: bool, at: FrameGroups) -> Header:
@@ -163,8 +166,8 @@ def _identity(at: FrameGroups) -> dict[str, Any]:
         "sop_uid": at.text("SOPInstanceUID"),
         "frame_of_reference_uid": at.text("FrameOfReferenceUID"),
         "sop_class": _sop_class(at.top),
-        "transfer_syntax": at.top.syntax,
-        "modality": at.text("Modality"),
+        "transfer_syntax": uid_or_empty(at.top.syntax),
+        "modality": modality_of(at.text("Modality")),
         "image_type": at.texts("FrameType") or at.texts("ImageType"),
         "instance_number": at.integer("InstanceNumber"),
     }
@@ -192,7 +195,7 @@ def _pixels(at: FrameGroups) -> dict[str, Any]:
     allocated = at.integer("BitsAllocated") or 16
     signed = at.integer("PixelRepresentation") == 1
     stored = at.integer("BitsStored") or allocated
-    high = at.integer("HighBit")
+    high, burned_in = at.integer("HighBit"), at.text("BurnedInAnnotation")
     return {
         "rows": at.integer("Rows") or 0,
         "columns": at.integer("Columns") or 0,
@@ -209,8 +212,9 @@ def _pixels(at: FrameGroups) -> dict[str, Any]:
         "intercept": at.number("RescaleIntercept"),
         "rescale_type": at.text("RescaleType"),
         "has_modality_lut": bool(at.top.items(tag_of("ModalityLUTSequence"))),
+        "has_real_world_mapping": at.has_items("RealWorldValueMappingSequence"),
         "is_lossy": at.text("LossyImageCompression") == "01",
-        "burned_in": at.text("BurnedInAnnotation"),
+        "burned_in": burned_in if burned_in in _YES_NO else "",
     }
 
 

@@ -30,6 +30,7 @@ _PATHS: dict[str, tuple[tuple[str, ...], ...]] = {
     "RescaleSlope": (("PixelValueTransformationSequence",),),
     "RescaleIntercept": (("PixelValueTransformationSequence",),),
     "RescaleType": (("PixelValueTransformationSequence",),),
+    "RealWorldValueMappingSequence": ((),),
     "StackID": (("FrameContentSequence",),),
     "InStackPositionNumber": (("FrameContentSequence",),),
     "TemporalPositionIndex": (("FrameContentSequence",),),
@@ -88,6 +89,11 @@ class FrameGroups:
     def integer(self, keyword: str) -> int | None:
         """See `Elements.integer`."""
         return self.holder(keyword).integer(tag_of(keyword))
+
+    def has_items(self, keyword: str) -> bool:
+        """Whether a sequence is there and is not empty."""
+        raw = self.holder(keyword).raw.get(tag_of(keyword))
+        return raw is not None and bool(raw.value)
 
 
 def _descend(groups: Elements, path: Sequence[str]) -> Elements | None:

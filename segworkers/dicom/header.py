@@ -73,9 +73,11 @@ class Header:
     sop_uid: str = field(default="", repr=False)
     frame_of_reference_uid: str = field(default="", repr=False)
     sop_class: str = ""
-    """SOPClassUID (0008,0016); by it alone is decided whether a file can be part of a volume."""
+    """SOPClassUID (0008,0016); by it alone is decided whether a file can be part of a volume. Like"""
     transfer_syntax: str = ""
+    """it is "" where it has other characters than digits and dots."""
     modality: str = ""
+    """Modality (0008,0060): one of `segworkers.dicom.modalities.MODALITIES`, OT for another; "" where absent."""
     image_type: tuple[str, ...] = ()
     """ImageType (0008,0008); of an enhanced frame its FrameType (0008,9007)."""
     instance_number: int | None = None
@@ -115,10 +117,12 @@ class Header:
     """RescaleType (0028,1054)."""
     has_modality_lut: bool = False
     """ModalityLUTSequence (0028,3000) has items."""
+    has_real_world_mapping: bool = False
+    """RealWorldValueMappingSequence (0040,9096) has items, of the image or of the frame; what they say is not read."""
     is_lossy: bool = False
     """LossyImageCompression (0028,2110) 01."""
     burned_in: str = ""
-    """BurnedInAnnotation (0028,0301): YES, NO, or "" where the file does not say, which is not NO."""
+    """BurnedInAnnotation (0028,0301): YES, NO, or "" where the file says neither, which is not NO."""
 
     stack_id: str = ""
     """StackID (0020,9056)."""

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -29,10 +30,15 @@ LASTING = frozenset(("empty_file", "not_dicom", "damaged_header", "header_too_lo
 
 _DEFAULTS = {each.name: (None if each.default is MISSING else each.default) for each in fields(Header)}
 _TUPLES = frozenset(name for name, each in Header.__annotations__.items() if "tuple" in str(each))
-_KINDS = (Header, SlidePart, Level, SlideFile)
+_KINDS = (Header, PetHeader, SlidePart, Level, SlideFile)
 _SHAPE = repr([sorted(kind.__annotations__.items()) for kind in _KINDS])
-_VERSION = hashlib.blake2b(_SHAPE.encode(), digest_size=8).hexdigest() + "-1"
-"""Headers with other attributes are read again."""
+PARSER_VERSION = 2
+"""To be raised whenever the same bytes of a file give other headers, reasons or frames than before: a change of
+`file_headers`, `header_bytes`, `elements`, `functional_groups`, `pet_headers` or `slides.read_part` that leaves the
+attributes as they are. A change of the attributes themselves is seen without it."""
+
+_VERSION = f"{hashlib.blake2b(_SHAPE.encode(), digest_size=8).hexdigest()}-{PARSER_VERSION}"
+"""Headers with other attributes, or of another parser, are read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,8 @@ class HeaderCache:
         path = self._path(key)
         for folder in (path.parent.parent, path.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")  # machines may share process ids
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(gzip.compress("\n".join(lines).encode(), 1, mtime=0))
         os.replace(partial, path)
 

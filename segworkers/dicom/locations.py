@@ -82,7 +82,12 @@ class Search:
         refused: list[OSError] = []
         seen: set[tuple[int, int]] = set()
         for parent, folders, files in os.walk(folder, followlinks=True, onerror=refused.append):
-            found = os.stat(parent)
+            try:
+                found = os.stat(parent)
+            except OSError as error:  # it went, or was closed, since it was listed
+                refused.append(error)
+                folders.clear()
+                continue
             if (found.st_dev, found.st_ino) in seen or RUN_FILE in files:
                 folders.clear()
                 continue
@@ -92,7 +97,7 @@ class Search:
                 if not name.startswith(".") and not self._is_foreign(name):
                     yield from self._found(os.path.join(parent, name))
         for error in refused:
-            yield Unusable(str(error.filename), "access_denied")
+            yield Unusable(str(error.filename), storage_refusal(error).reason)
 
     def _found(self, path: str) -> Iterator[Candidate | Unusable]:
         try:

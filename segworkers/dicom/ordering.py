@@ -119,12 +119,19 @@ def _without_copies(group: Group, digest: PixelDigest) -> tuple[list[Header], in
         same[header.sop_uid, header.frame].append(header)
     for twins in same.values():
         if len(twins) > 1 and not _are_equal(twins, digest):
-            raise InputError(
-                "duplicate_sop_instance",
-                f"{len(twins)} files claim to be one image (SOPInstanceUID) and differ in pixels or geometry.",
-                "A transfer went wrong, or an edited copy kept its identity: export the series again.",
+            raise duplicate_sop_instance(
+                f"{len(twins)} files claim to be one image (SOPInstanceUID) and differ in pixels or geometry."
             )
     return [twins[0] for twins in same.values()], len(group.headers) - len(same)
+
+
+def duplicate_sop_instance(message: str) -> InputError:
+    """The error, with what to do."""
+    return InputError(
+        "duplicate_sop_instance",
+        message,
+        "A transfer went wrong, or an edited copy kept its identity: export the series again.",
+    )
 
 
 def _are_equal(twins: Sequence[Header], digest: PixelDigest) -> bool:

@@ -120,7 +120,7 @@ class OutputWorker:
     def _write(self, task: OutputTask, lesions: list[Lesion], folder: Path) -> tuple[list[Path], list[str]]:
         facts = task.source.volume
         assert facts is not None, "only volumes have these outputs"
-        stack = self._crosswalk.stack(facts.series_id)
+        stack = self._crosswalk.stack(facts.series_id, task.source.fingerprint)
         options = ObjectOptions(
             generation=task.generation,
             made_at=datetime.fromisoformat(task.made_at).replace(tzinfo=None),

@@ -59,6 +59,7 @@ def pixel_facts(headers: Sequence[Header]) -> PixelFacts:
     flags = {
         "monochrome1": photometric == "MONOCHROME1",
         "modality_lut": any(h.has_modality_lut for h in headers),
+        "real_world_mapping_ignored": any(h.has_real_world_mapping for h in headers),
         "lossy": any(h.is_lossy for h in headers),
         "derived": any(h.image_type[:1] == ("DERIVED",) for h in headers),
         "burned_in_annotation": any(h.burned_in == "YES" for h in headers),

@@ -62,7 +62,7 @@ class DicomReader:
         self.crosswalk, self._cache_mb = crosswalk, cache_mb
         self._places = Places()
         self._planes = Kept[_Plane](cache_mb << 20)
-        self._stacks: dict[str, Stack] = {}
+        self._stacks: dict[tuple[str, str], Stack] = {}
         self._slides = SlideReader(crosswalk, self._places, cache_mb << 20)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -117,12 +117,13 @@ class DicomReader:
         return tuple(names.of("instance", each.uid) for each in self._stack(source).slices)
 
     def _stack(self, source: Source) -> Stack:
-        stack = self._stacks.get(source.uri)
+        planned = (source.uri, source.fingerprint)
+        stack = self._stacks.get(planned)
         if stack is None:
-            stack = self.crosswalk.stack(source.uri.removeprefix(DICOM_SCHEME))
+            stack = self.crosswalk.stack(source.uri.removeprefix(DICOM_SCHEME), source.fingerprint)
             while len(self._stacks) >= _STACKS:
                 self._stacks.pop(next(iter(self._stacks)), None)
-            self._stacks[source.uri] = stack
+            self._stacks[planned] = stack
         if (len(stack.slices), stack.rows, stack.columns) != source.grid.shape or stack.dtype != source.dtype:
             raise InputError(
                 "changed",

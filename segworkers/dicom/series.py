@@ -16,7 +16,7 @@ from schemas.volumes import VolumeFacts
 from segworkers.dicom.geometry import place
 from segworkers.dicom.grouping import Group, canonical, groups, is_localizer
 from segworkers.dicom.header import Header
-from segworkers.dicom.ordering import Ordered, PixelDigest, order
+from segworkers.dicom.ordering import Ordered, PixelDigest, duplicate_sop_instance, order
 from segworkers.dicom.pixel_facts import pixel_facts, rescale_of, transfer_syntaxes
 from segworkers.dicom.series_rows import Found, identities_of, row_of
 from segworkers.dicom.stack import Slice, Stack
@@ -44,7 +44,7 @@ class Decision:
     series_id: str
     """Pseudonym: of SeriesInstanceUID and what tells the stack apart within it; places of files have no part in it."""
     fingerprint: str
-    """Changes when a file of it changes; keyed, so that it says nothing about the originals."""
+    """Changes when a file of it changes, or what is made of it; keyed, so that it says nothing about the originals."""
     row: dict[str, Any]
     """Of the `series` table; see `segworkers.dicom.series_rows`."""
     originals: tuple[tuple[Kind, str, str], ...] = field(repr=False)
@@ -87,12 +87,14 @@ def _found(headers: Sequence[Header], digest: PixelDigest) -> list[Found]:
             others[header.sop_class].append(header)
     for sop_class, members in others.items():
         found.append(_refused(("other", sop_class), members, InputError(
-            "not_an_image_volume", f"{len(members)} objects of SOP class {sop_class} are no slices of a volume.",
+            "not_an_image_volume",
+            f"{len(members)} objects of {f'SOP class {sop_class}' if sop_class else 'no SOP class'} are no slices of "
+            "a volume.",
         )))  # fmt: skip
     problem = identity_problem(images)
     if problem:
         return [*found, _refused(("all",), images, problem)]
-    stacks = [one for group in groups(images) for one in _of_group(group, digest)]
+    stacks = [one for group in _without_twins(groups(images)) for one in _of_group(group, digest)]
     if sum(one.problem is None for one in stacks) > 1:
         stacks = [one if one.problem else replace(one, notes=("several_volumes", *one.notes)) for one in stacks]
     return [*found, *stacks]
@@ -125,6 +127,25 @@ def identity_problem(headers: Sequence[Header]) -> InputError | None:
                 "Wait until the study is complete, or export it again.",
             )
     return None
+
+
+def _without_twins(found: Sequence[Group]) -> list[Group]:
+    """Groups that claim the same image get `duplicate_sop_instance`: it differs, or they would be one group.
+
+    Copies within one group are looked at by `segworkers.dicom.ordering`.
+    """
+    claimed = Counter(each for group in found for each in {(h.sop_uid, h.frame) for h in group.headers})
+    twins = [sum(claimed[each] > 1 for each in {(h.sop_uid, h.frame) for h in group.headers}) for group in found]
+    return [
+        group if group.problem or not count else replace(group, problem=_twins(count, len(group.headers)))
+        for group, count in zip(found, twins, strict=True)
+    ]
+
+
+def _twins(count: int, total: int) -> InputError:
+    return duplicate_sop_instance(
+        f"{count} of {total} images claim to be images (SOPInstanceUID) that the series holds in another form too."
+    )
 
 
 def _refused(key: tuple[str, ...], headers: Sequence[Header], problem: InputError, copies: int = 0) -> Found:
@@ -203,12 +224,13 @@ def _decision(found: Found, names: Pseudonyms, text: str) -> Decision:
             suv_factor=found.suv.factor,
             notes=found.notes,
         )
+    stack = _stack(found, series_id)
     return Decision(
         series_id=series_id,
-        fingerprint=_fingerprint(found.headers, names),
+        fingerprint=_fingerprint(found.headers, stack, names),
         row=row_of(found, series_id, who),
         originals=(("series", series_id, first.series_uid), *originals),
-        stack=_stack(found, series_id),
+        stack=stack,
         facts=facts,
         problem=found.problem,
     )
@@ -247,6 +269,8 @@ def _slice(header: Header) -> Slice:
     )
 
 
-def _fingerprint(headers: Sequence[Header], names: Pseudonyms) -> str:
+def _fingerprint(headers: Sequence[Header], stack: Stack | None, names: Pseudonyms) -> str:
+    """Of the files, and of what is made of them: where they lie has no part in it."""
     files = sorted({(h.sop_uid, h.size, h.stamp) for h in headers})
-    return names.of("file", "\n".join(f"{uid} {size} {stamp}" for uid, size, stamp in files))
+    made = stack and replace(stack, slices=tuple(replace(each, place="") for each in stack.slices))
+    return names.of("file", "\n".join((*(f"{uid} {size} {stamp}" for uid, size, stamp in files), repr(made))))

@@ -52,15 +52,13 @@ class SlideReader:
         """Open nothing yet. `cache_bytes`: decoded tiles that are kept."""
         self._crosswalk, self._places = crosswalk, places
         self._tiles = Kept[NDArray[Any]](cache_bytes)
-        self._slides: dict[str, Slide] = {}
-        self._current: set[tuple[str, str]] = set()
+        self._slides: dict[tuple[str, str], Slide] = {}
         self._thread = _ThreadFiles()
 
     def read(self, source: Source, box: Box, bands: tuple[int, ...]) -> PixelBlock:
         """`bands` (0-based) of a box of the level. Raises as `segworkers.dicom.reader.DicomReader.read` does."""
         slide = self._slide(source)
         level = slide.level_of(source.grid.shape[1:])
-        self._require_current(source, level)
         if box not in Box.of_shape(source.grid.shape):
             raise ValueError(f"{source.uri}: the box {box} must lie inside the slide of shape {source.grid.shape}")
         return self._block(slide, level, (box.start[1:], box.stop[1:]), 1, bands)
@@ -81,24 +79,14 @@ class SlideReader:
         return tuple(names.of("instance", file.uid) for file in level.files)
 
     def _slide(self, source: Source) -> Slide:
-        slide = self._slides.get(source.uri)
+        planned = (source.uri, source.fingerprint)
+        slide = self._slides.get(planned)
         if slide is None:
-            slide = self._crosswalk.slide(source.uri.removeprefix(DICOM_SCHEME))
+            slide = self._crosswalk.slide(source.uri.removeprefix(DICOM_SCHEME), source.fingerprint)
             while len(self._slides) >= _SLIDES:
                 self._slides.pop(next(iter(self._slides)), None)
-            self._slides[source.uri] = slide
-            self._current = {each for each in self._current if each[0] != source.uri}
+            self._slides[planned] = slide
         return slide
-
-    def _require_current(self, source: Source, level: Level) -> None:
-        """Compare the crosswalk's slide with the one planned, once: a level may have a hundred thousand tiles."""
-        planned = (source.uri, source.fingerprint)
-        if planned in self._current:
-            return
-        if self._crosswalk.pseudonyms().of("file", level.fingerprint) != source.fingerprint:
-            series = source.uri.removeprefix(DICOM_SCHEME)
-            raise InputError("changed", f"series {series}: the slide was catalogued anew.", "Run again.")
-        self._current.add(planned)
 
     def _block(
         self,

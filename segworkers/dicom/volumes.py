@@ -61,10 +61,10 @@ def decide_series(
     slides = decide_slides(of_slides, names, slide_um, FileDigests())
     for decision in stacks:
         if decision.stack is not None:
-            crosswalk.put(decision.stack)
+            crosswalk.put(decision.stack, decision.fingerprint)
     for decision in slides:
-        if decision.slide is not None:
-            crosswalk.put_slide(decision.slide)
+        if decision.slide is not None and decision.source is not None:
+            crosswalk.put_slide(decision.slide, decision.source.fingerprint)
     sources = [*map(source_of, stacks), *(decision.source for decision in slides)]
     decisions = [*stacks, *slides]
     return Decided(

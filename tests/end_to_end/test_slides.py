@@ -16,7 +16,7 @@ from pydicom.encaps import encapsulate
 
 from jobs.results import open_results
 from schemas.tables import SCHEMAS, SLIDE_MEASURES
-from segworkers.dicom.crosswalk import Crosswalk
+from segworkers.dicom.slide import Slide
 from tests import runs
 from tests.dicom_archives import IDENTITIES
 from tests.dicom_files import SENTINEL, UID_ROOT, Layout, ct_series, save
@@ -226,9 +226,9 @@ def test_nothing_of_the_patient_or_of_the_label_is_left_in_the_run(tmp_path: Pat
     out = segmented(folder, tmp_path / "out", output__masks="classes")
     assert traces(out, IDENTITIES) == []
     assert len(runs.rows(out, "instances")) == len(DISCS)
-    crosswalk = Crosswalk.open(f"{folder}.ids")
     (series,) = accepted(out)
-    assert crosswalk.slide(series["series_id"]).series_uid.startswith(UID_ROOT)
+    (kept,) = Path(f"{folder}.ids", "slides").glob(f"{series['series_id']}.*.json.gz")
+    assert Slide.from_bytes(kept.read_bytes()).series_uid.startswith(UID_ROOT)
 
 
 def test_a_preview_of_a_slide_says_that_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,18 +16,21 @@ from typing import Any
 
 import boto3
 import numpy as np
+import pydicom
 import pytest
 from moto.server import ThreadedMotoServer
 from pydicom.fileset import FileSet
 
 from jobs import dicom_catalog
 from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
-from schemas.errors import StoreError
+from schemas.boxes import Box
+from schemas.errors import InputError, StoreError
 from segworkers.dicom import processes, scanning
 from segworkers.dicom.crosswalk import Crosswalk
 from segworkers.dicom.header_cache import HeaderCache
 from segworkers.dicom.places import Places
 from segworkers.dicom.processes import Processes
+from segworkers.dicom.reader import DicomReader
 from tests import dicom_variants
 from tests.dicom_files import SENTINEL, UID_ROOT, Layout, ct_series, save
 
@@ -44,6 +47,10 @@ def archive(tmp_path: Path) -> Path:
 
 def catalog(crosswalk: Crosswalk, *inputs: Path | str, workers: int = 1) -> DicomCatalog:
     return catalog_dicom([str(each) for each in inputs], crosswalk, workers)
+
+
+def names_in(crosswalk: Crosswalk) -> str:
+    return "".join(sorted(path.read_text() for path in (Path(crosswalk.folder) / "names").iterdir()))
 
 
 def reasons(found: DicomCatalog) -> Counter[str]:
@@ -63,11 +70,11 @@ def test_a_series_becomes_a_source_whose_stack_is_in_the_crosswalk(archive: Path
     assert (source.dtype, source.bands, source.bytes_per_pixel) == ("int16", ("value",), 2)
     assert (found.files, found.reused, found.skipped, found.found_in) == (24, 0, (), {str(archive)})
     assert [row["status"] for row in found.series] == ["accepted"]
-    stack = crosswalk.stack(source.volume.series_id)
+    stack = crosswalk.stack(source.volume.series_id, source.fingerprint)
     assert [each.place for each in stack.slices] == [str(file) for file in made.files]
     state = Places().state(str(made.files[0]))
     assert (stack.slices[0].size, stack.slices[0].stamp) == (state.size, state.stamp)
-    names = [json.loads(line) for line in (Path(crosswalk.folder) / "names.jsonl").read_text().splitlines()]
+    names = [json.loads(line) for line in names_in(crosswalk).splitlines()]
     assert {"kind": "subject", "original": "HOSPITAL|P1"}.items() <= next(
         name.items() for name in names if name["kind"] == "subject"
     )
@@ -125,7 +132,7 @@ def test_a_second_catalog_reads_no_header_and_says_the_same(
     (archive / "broken.dcm").write_text("not DICOM")
     first = catalog(crosswalk, archive)
     assert reasons(first) == {"empty_file": 1, "not_dicom": 1}
-    names = (Path(crosswalk.folder) / "names.jsonl").read_bytes()
+    names = names_in(crosswalk)
 
     def never(*_: object) -> None:
         raise AssertionError
@@ -134,7 +141,7 @@ def test_a_second_catalog_reads_no_header_and_says_the_same(
     second = catalog(crosswalk, archive)
     assert comparable(second) == comparable(first)
     assert (first.reused, second.reused) == (0, 1 + 24 + 24 + 3)
-    assert (Path(crosswalk.folder) / "names.jsonl").read_bytes() == names
+    assert names_in(crosswalk) == names
 
 
 def test_only_what_changed_is_read_again(archive: Path, crosswalk: Crosswalk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +218,8 @@ def test_processes_change_nothing(archive: Path, tmp_path: Path, monkeypatch: py
     assert comparable(together) == comparable(alone)
     for source in alone.sources:
         assert source.volume is not None
-        assert other.stack(source.volume.series_id) == crosswalk.stack(source.volume.series_id)
+        kept = [each.stack(source.volume.series_id, source.fingerprint) for each in (other, crosswalk)]
+        assert kept[0] == kept[1]
 
 
 def test_a_script_without_a_guard_may_use_processes(archive: Path, tmp_path: Path) -> None:
@@ -297,7 +305,7 @@ def test_a_zip_and_a_dicomdir_give_what_the_folder_gives(archive: Path, tmp_path
         assert (source.uri, source.volume, found.skipped) == (from_folder.uri, from_folder.volume, ())
         assert source.volume is not None
         places = Places()
-        for each in crosswalk.stack(source.volume.series_id).slices:
+        for each in crosswalk.stack(source.volume.series_id, source.fingerprint).slices:
             assert places.state(each.place).size == each.size and places.read(each.place, 128, 132) == b"DICM"
     next(file for file in (tmp_path / "medium").rglob("IM*")).unlink()
     found = catalog(crosswalk, tmp_path / "medium" / "DICOMDIR")
@@ -337,6 +345,25 @@ def test_whether_there_is_dicom_is_found_by_content(archive: Path, tmp_path: Pat
     assert not holds_dicom([str(archive / "a"), str(tmp_path / "*.zip")])
 
 
+def test_a_source_of_changed_files_fails_and_reads_no_new_values(archive: Path, crosswalk: Crosswalk) -> None:
+    made = save(ct_series(), archive)
+    (old,) = catalog(crosswalk, archive).sources
+    box = Box.of_shape(old.grid.shape)
+    before = DicomReader(crosswalk).read(old, box, (0,)).pixels.copy()
+    for file in made.files:
+        one = pydicom.dcmread(file)
+        one.RescaleIntercept = float(one.RescaleIntercept) + 7
+        one.save_as(file)
+    (new,) = catalog(crosswalk, archive).sources
+    assert old.uri == new.uri and old.fingerprint != new.fingerprint
+    reader = DicomReader(crosswalk)
+    for _ in range(2):  # also after the new version was read by the same reader
+        with pytest.raises(InputError) as caught:
+            reader.read(old, box, (0,))
+        assert caught.value.reason == "changed"
+        np.testing.assert_array_equal(reader.read(new, box, (0,)).pixels, before + 7)
+
+
 def test_no_identity_leaves_the_crosswalk(archive: Path, crosswalk: Crosswalk, capfd: Any, caplog: Any) -> None:
     told = b""
     for name in ("truncated_header", "missing_position", "with_other_objects"):
@@ -349,7 +376,7 @@ def test_no_identity_leaves_the_crosswalk(archive: Path, crosswalk: Crosswalk, c
     told += "".join((*capfd.readouterr(), caplog.text)).encode()
     for original in (SENTINEL, UID_ROOT, "Erika", str(archive.parent)):
         assert original.encode() not in told
-    assert SENTINEL in (Path(crosswalk.folder) / "names.jsonl").read_text()
+    assert SENTINEL in names_in(crosswalk)
     assert all(path.stat().st_mode & 0o077 == 0 for path in Path(crosswalk.folder).rglob("*"))
 
 
@@ -386,7 +413,7 @@ def test_objects_and_zips_of_a_bucket(bucket: Any, archive: Path, crosswalk: Cro
     assert (source.uri, source.volume, found.files, found.skipped) == (local.uri, local.volume, 5, ())
     assert source.volume is not None
     places = Places()
-    for each, file in zip(crosswalk.stack(source.volume.series_id).slices, made.files, strict=True):
+    for each, file in zip(crosswalk.stack(source.volume.series_id, source.fingerprint).slices, made.files, strict=True):
         assert each.place == f"s3://archive/ct/a/{file.name}"
         assert (each.size, each.stamp) == (places.state(each.place).size, places.state(each.place).stamp)
         assert places.read(each.place) == file.read_bytes()
@@ -401,6 +428,6 @@ def test_objects_and_zips_of_a_bucket(bucket: Any, archive: Path, crosswalk: Cro
     bucket.upload_file(str(tmp_path / "study.zip"), "archive", "zips/study.zip")
     (source,) = catalog(crosswalk, "s3://archive/zips/").sources
     assert source.uri == local.uri and source.volume is not None
-    slice_ = crosswalk.stack(source.volume.series_id).slices[0]
+    slice_ = crosswalk.stack(source.volume.series_id, source.fingerprint).slices[0]
     assert slice_.place == f"s3://archive/zips/study.zip!{made.files[0].name}"
     assert places.read(slice_.place) == made.files[0].read_bytes()

@@ -71,7 +71,8 @@ def test_a_slide_is_a_source_a_row_and_an_entry_of_the_crosswalk(archive: Path, 
     assert row["transfer_syntaxes"] == ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.50"]
     for name in ("slices", "stack_kind", "plane", "affine", "value_unit", "spacing_z_mm", "missing_slices"):
         assert row[name] is None
-    assert [each.pixel_um[0] for each in crosswalk.slide(facts.series_id).levels] == [0.25, 0.5, 1.0]
+    levels = crosswalk.slide(facts.series_id, source.fingerprint).levels
+    assert [each.pixel_um[0] for each in levels] == [0.25, 0.5, 1.0]
     assert np.array_equal(whole(source, crosswalk), picture())
     assert UID_ROOT not in repr(found) and "Muster" not in repr(found)
 
@@ -122,7 +123,7 @@ def test_labels_and_overviews_are_counted_and_nothing_of_them_is_read_but_the_fi
     (other,) = (row for row in found.series if row["reason"] == "not_a_slide_level")
     assert (other["files"], other["status"], other["source_id"]) == (3, "rejected", None)
     assert other["study_id"] == slide_rows(found)[0]["study_id"]
-    slide = crosswalk.slide(slide_rows(found)[0]["series_id"])
+    slide = crosswalk.slide(slide_rows(found)[0]["series_id"], found.sources[0].fingerprint)
     assert {Path(file.place).name for each in slide.levels for file in each.files} == {"0", "1", "2"}
 
 
@@ -169,7 +170,7 @@ def test_a_level_that_cannot_be_read_is_left_out_unless_it_is_the_wanted_one(
     else:
         assert found.sources[0].pixel_um == (read, read) and found.skipped == ()
         assert row["status"] == "repaired" and row["decisions"][:2] == ["level_left_out", "truncated_file"]
-        assert len(crosswalk.slide(row["series_id"]).levels) == 2
+        assert len(crosswalk.slide(row["series_id"], found.sources[0].fingerprint).levels) == 2
 
 
 def without_spacing(made: Dataset) -> None:

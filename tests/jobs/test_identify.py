@@ -31,7 +31,8 @@ def crosswalk(tmp_path: Path) -> Crosswalk:
             dtype="int16",
             padding=None,
             slices=(Slice(place="/a/1", frame=0, uid="2.999.4"),),
-        )
+        ),
+        "f",
     )
     return made
 
@@ -81,6 +82,6 @@ def test_what_is_no_pseudonym_is_refused(text: str) -> None:
 def test_a_damaged_file_of_names_is_told_without_its_content(
     crosswalk: Crosswalk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (Path(crosswalk.folder) / "names.jsonl").write_text(json.dumps({"original": "MRN 7"}) + "\n")
+    (Path(crosswalk.folder) / "names" / "0.jsonl").write_text(json.dumps({"original": "MRN 7"}) + "\n")
     assert main(["identify", "0" * 32, "--crosswalk", crosswalk.folder, "--debug"]) == 1
     assert "MRN" not in capsys.readouterr().err

@@ -28,7 +28,7 @@ def ask(published: Path, capsys: pytest.CaptureFixture[str]):
 def test_the_table_format_aligns_columns_and_keeps_all_of_them(ask):
     out, err = ask("SELECT * FROM instances ORDER BY pixel_count")
     header = out.splitlines()[0].split()
-    assert header[:3] == ["instance_id", "source_id", "source_uri"] and header[-1] == "width_px"
+    assert header[:3] == ["instance_id", "source_id", "source_uri"] and header[-1] == "unknown_reason"
     assert len(out.splitlines()) == 2 + 4
     assert err == ""
 

@@ -237,6 +237,15 @@ def test_an_unknown_syntax_is_unsupported():
     assert caught.value.reason == "unsupported_syntax"
 
 
+def test_a_syntax_that_is_no_uid_is_not_repeated(tmp_path):
+    made = ct_series()[0]
+    made.file_meta.TransferSyntaxUID = uid.UID("ZZPHI^ERIKA", validation_mode=0)
+    dcmwrite(tmp_path / "a", made, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    with (tmp_path / "a").open("rb") as file, pytest.raises(InputError) as caught:
+        PixelFile(file)
+    assert caught.value.reason == "unsupported_syntax" and "ZZPHI" not in f"{caught.value} {caught.value.hint}"
+
+
 @pytest.mark.parametrize(
     "name",
     [

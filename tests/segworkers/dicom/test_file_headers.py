@@ -14,6 +14,8 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.fileset import FileSet
@@ -21,11 +23,14 @@ from pydicom.multival import MultiValue
 
 from segworkers.dicom import header_bytes
 from segworkers.dicom.file_headers import WANTED, read_headers
+from segworkers.dicom.functional_groups import tag_of
 from segworkers.dicom.header import Header
 from segworkers.dicom.header_bytes import read_elements
 from segworkers.dicom.places import Candidate, Places, Unusable
 from tests import dicom_variants
+from tests.dicom_decisions import decisions
 from tests.dicom_files import ct_series, save
+from tests.dicom_multiframe import enhanced
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -435,3 +440,43 @@ def test_whatever_is_wrong_with_a_file_nothing_raises(
     (tmp_path / "IM1").write_bytes(damaged(data, cuts)[:size])
     found = outcome(tmp_path / "IM1", promised=True)
     assert isinstance(found, list | Unusable)
+
+
+def planted(folder: Path, **texts: str) -> list[Header]:
+    """Slices with these texts in place of those of the standard."""
+    slices = ct_series()
+    for made in slices:
+        for keyword, text in texts.items():
+            made.add(DataElement(keyword, dictionary_VR(tag_of(keyword)), text, validation_mode=0))
+    return headers(save(slices, folder).folder)
+
+
+@pytest.mark.parametrize("lacks", ["", "RescaleSlope"])
+def test_no_text_in_a_code_reaches_messages_or_facts(lacks: str, tmp_path: Path) -> None:
+    texts = dict.fromkeys(("Modality", "BurnedInAnnotation", "ImageType", "PhotometricInterpretation"), "ZZPHI ERIKA")
+    told = planted(tmp_path, **texts, **({lacks: ""} if lacks else {}))
+    assert {each.modality for each in told} == {"OT"}
+    assert "ZZPHI" not in shown(told)
+
+
+def test_a_sop_class_that_is_no_uid_is_not_repeated(tmp_path: Path) -> None:
+    told = planted(tmp_path, SOPClassUID="ZZPHI^ERIKA")
+    assert {each.sop_class for each in told} == {""}
+    assert "ZZPHI" not in shown(told) and "no SOP class" in shown(told)
+
+
+def shown(told: list[Header]) -> str:
+    """Everything that leaves the crosswalk's company."""
+    return "".join(
+        repr((d.row, d.facts, d.problem, d.problem and (d.problem.message, d.problem.hint))) for d in decisions(told)
+    )
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_real_world_mapping_is_seen_in_the_image_and_in_its_groups(shared: bool, tmp_path: Path) -> None:
+    made = enhanced(ct_series()) if shared else ct_series()[0]
+    assert not any(each.has_real_world_mapping for each in headers(save([made], tmp_path / "without").folder))
+    holder = made.SharedFunctionalGroupsSequence[0] if shared else made
+    holder.RealWorldValueMappingSequence = [Dataset()]
+    holder.RealWorldValueMappingSequence[0].LUTLabel = "ADC"
+    assert all(each.has_real_world_mapping for each in headers(save([made], tmp_path / "with").folder))

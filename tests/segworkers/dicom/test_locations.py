@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -178,6 +179,21 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "scandir", scandir)  # root may read everything
     assert names(tmp_path, tmp_path) == ["open/IM1"]
     assert refused(tmp_path) == [("shut", "access_denied")]
+
+
+def test_a_folder_that_goes_while_it_is_searched_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1", "b/1")
+    stat = os.stat
+
+    def late(path: str, **options: object) -> os.stat_result:
+        if path == str(tmp_path / "a"):
+            shutil.rmtree(path, ignore_errors=True)
+        return stat(path)
+
+    monkeypatch.setattr(os, "stat", late)
+    told = found(tmp_path)
+    assert [each.place for each in told if isinstance(each, Candidate)] == [str(tmp_path / "b" / "1")]
+    assert [each.reason for each in told if isinstance(each, Unusable)] == ["missing_file"]
 
 
 def test_the_numbers_of_a_uid_are_no_ending() -> None:

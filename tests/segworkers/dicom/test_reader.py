@@ -220,7 +220,7 @@ def test_instances_are_pseudonyms(volume):
     reader, source = volume
     names = reader.instance_ids(source)
     assert len(set(names)) == SHAPE[0]
-    assert names[2] == reader.crosswalk.pseudonyms().of("instance", reader.crosswalk.stack(SERIES).slices[2].uid)
+    assert names[2] == reader.crosswalk.pseudonyms().of("instance", reader.crosswalk.stack(SERIES, "f").slices[2].uid)
 
 
 def test_members_of_a_zip(tmp_path):

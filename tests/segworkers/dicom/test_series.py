@@ -259,3 +259,25 @@ def test_only_images_of_ct_mr_and_pet_make_volumes():
     assert len(VOLUME_CLASSES) == 9
     others = [replace(h, sop_class="1.2.840.10008.5.1.4.1.1.7") for h in header_series()]
     assert reasons(decisions(others)) == {"not_an_image_volume": 24}
+
+
+def test_an_edited_copy_with_other_geometry_is_seen_across_the_series():
+    sound = header_series()
+    copies = [replace(each, place=f"{each.place}b", pixel_spacing=(2.0, 2.0)) for each in sound[:3]]
+    apart = [replace(each, sop_uid=f"{each.sop_uid}.7", image_type=("ORIGINAL",)) for each in sound]
+    found = decisions([*sound, *copies, *apart])
+    assert reasons(found) == {"duplicate_sop_instance": len(sound) + len(copies)}
+    assert [one.row["slices"] for one in volumes(found)] == [len(apart)]
+
+
+def test_a_real_world_mapping_is_remarked():
+    (one,) = decisions(header_series(has_real_world_mapping=[k == 3 for k in range(Layout().shape[0])]))
+    assert one.row["decisions"] == ["real_world_mapping_ignored"] and one.row["status"] == "accepted"
+
+
+def test_the_fingerprint_names_what_is_read_but_not_where_it_lies():
+    headers = header_series()
+    (one,) = decisions(headers)
+    (moved,) = decisions([replace(each, place=f"/elsewhere{each.place}") for each in headers])
+    (other,) = decisions([replace(each, intercept=7.0) for each in headers])
+    assert moved.fingerprint == one.fingerprint != other.fingerprint
