@@ -103,9 +103,9 @@ class Pairs:
     j: NDArray[np.int64]
     overlap: NDArray[np.float64]
     """(k,) IoU in the strip both windows saw, or in its trusted part, whichever is higher; for parts the share that is
-    covered, for covers 0."""
+    covered, for covers and near misses 0."""
     shared: NDArray[np.int64]
-    """(k,) pixels in common, anywhere; 0 for covers, which may only come near."""
+    """(k,) pixels in common, anywhere; of near misses those that come near, 0 for covers."""
 
     def __len__(self) -> int:
         return len(self.i)
@@ -166,9 +166,19 @@ def compare(views: Views, lattice: Lattice, i: NDArray[np.int64], j: NDArray[np.
     """
     seen = lattice.window_boxes(views.window)
     band = np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4)
-    trusted = seen + np.hstack((band, -band)) * lattice.internal_sides(views.window)
+    trusted = inner_boxes(lattice, views.window, band)
     shared, overlap = agreement(views.masks, views.extents, i, j, views.window, seen, trusted)
     return Pairs(i, j, overlap, shared).take(shared > 0)
+
+
+def inner_boxes(lattice: Lattice, window: NDArray[np.int64], band: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, 6) regions of windows of flat indices, less a band (z, y, x) along their internal borders."""
+    return lattice.window_boxes(window) + np.hstack((band, -band)) * lattice.internal_sides(window)
+
+
+def meet(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, 6) what two boxes have in common, row by row; stop <= start in some axis where that is nothing."""
+    return np.hstack((np.maximum(a[:, :3], b[:, :3]), np.minimum(a[:, 3:], b[:, 3:])))
 
 
 def is_marginal(masks: RunTable, window: NDArray[np.int64], lattice: Lattice) -> NDArray[np.bool_]:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from segworkers.lattice import Lattice
 from tests.merges import Case, Mask, Merged, mask, merged, whole_image
 
 PAIR = Lattice((1, 64, 64), (0, 32, 32), (1, 64, 96))
 ROW = Lattice((1, 64, 64), (0, 32, 32), (1, 64, 128))
+WIDE = Lattice((1, 64, 128), (0, 32, 64), (1, 64, 192))
 SQUARE = Lattice((1, 64, 64), (0, 32, 32), (1, 128, 128))
 
 Rectangle = tuple[int, int, int, int]
@@ -64,9 +67,27 @@ def test_the_same_crumb_of_another_class_is_an_object() -> None:
 
 
 def test_a_crumb_in_the_cell_of_its_own_window_is_an_object() -> None:
-    """Window 0 is nearer to it than window 1."""
-    assert len(masks((0, mask((33, 40, 35, 48))), (1, mask((8, 36, 31, 90))))) == 2
-    assert len(masks((0, mask((33, 50, 35, 58))), (1, mask((8, 36, 31, 90))))) == 1
+    """Window 0 is nearer to it than window 1, and it is not in window 1's margin. Cells meet at x = 96."""
+    whole = (1, mask((8, 84, 31, 180)))
+    assert len(masks((0, mask((33, 86, 35, 94))), whole, lattice=WIDE)) == 2
+    assert len(masks((0, mask((33, 98, 35, 106))), whole, lattice=WIDE)) == 1
+
+
+@given(overlap=st.integers(4, 32), stops=st.tuples(st.floats(0, 1), st.floats(0, 1)), size=st.integers(1, 12))
+def test_an_object_is_one_though_masks_stop_short_of_borders_by_half_the_overlap(
+    overlap: int, stops: tuple[float, float], size: int
+) -> None:
+    """A bar along z through two windows of a volume, whose masks may meet without a voxel in common."""
+    depth = 2 * overlap
+    lattice = Lattice((depth, 16, 16), (overlap, 0, 0), (depth + overlap, 16, 16))
+    near, far = (round(stop * (overlap // 2)) for stop in stops)
+    first = mask((0, 2, 2, depth - near, 2 + size, 2 + size))
+    second = mask((overlap + far, 2, 2, depth + overlap, 2 + size, 2 + size))
+    case = Case(lattice, {(0, 0, 0): [first], (1, 0, 0): [second]})
+    whole = merged(case, whole_image(case))
+    assert len(whole.masks) == 1
+    assert len(whole.masks[0]) == (depth + overlap) * size**2
+    assert merged(case, (1, 1, 1)).rows == whole.rows
 
 
 def test_neighbours_that_another_window_glued_both_stay() -> None:

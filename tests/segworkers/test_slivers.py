@@ -21,6 +21,8 @@ from tests.answers import lattice_in_plane, lattice_in_space, soup
 from tests.merges import Mask, mask, windows_of
 
 LATTICE = Lattice((1, 64, 64), (0, 32, 32), (1, 64, 160))
+WIDE = Lattice((1, 64, 128), (0, 32, 64), (1, 64, 192))
+"""Windows at x 0..128 and 64..192; cells meet at 96. Columns 80..112 lie in the margin of neither."""
 Said = tuple[int, Mask]
 
 
@@ -56,6 +58,12 @@ def related(*said: Said, lattice: Lattice = LATTICE) -> tuple[set[tuple[int, int
     """Links and covers."""
     links, _, covers = kinds(*said, lattice=lattice)
     return links, covers
+
+
+def joined(*said: Said, lattice: Lattice = LATTICE) -> set[tuple[int, int]]:
+    """Pairs that make one object of two views, whether the smaller one is linked or goes."""
+    links, covers = related(*said, lattice=lattice)
+    return links | covers
 
 
 def of(pairs: Pairs) -> set[tuple[int, int]]:
@@ -97,32 +105,33 @@ def test_a_sliver_lies_within_the_tolerance_for_more_than_half(last: int, is_sli
 def test_tolerance_is_in_every_direction_and_no_farther() -> None:
     """The sliver lies below the object: 4 rows below is near, 5 is not."""
     crumb = (0, mask((34, 52, 35, 60)))
-    assert related(crumb, (1, mask((10, 52, 31, 92))))[1] == {(0, 1)}
-    assert related(crumb, (1, mask((10, 52, 30, 92))))[1] == set()
+    assert joined(crumb, (1, mask((10, 52, 31, 92)))) == {(0, 1)}
+    assert joined(crumb, (1, mask((10, 52, 30, 92)))) == set()
     corner = (0, mask((34, 52, 35, 53)))
-    assert related(corner, (1, mask((10, 56, 31, 92))))[1] == {(0, 1)}, "4 px in both axes"
-    assert related(corner, (1, mask((10, 57, 31, 92))))[1] == set()
+    assert joined(corner, (1, mask((10, 56, 31, 92)))) == {(0, 1)}, "4 px in both axes"
+    assert joined(corner, (1, mask((10, 57, 31, 92)))) == set()
 
 
 def test_a_sliver_may_lie_on_either_side_of_its_cover() -> None:
     """Window 1 sees four columns left of 48, right of, above and below what window 0 says."""
     crumb = (1, mask((20, 32, 22, 36)))
     for cover in ((10, 8, 30, 32), (10, 36, 30, 48), (0, 30, 20, 40), (22, 30, 42, 40)):
-        assert related((0, mask(cover)), crumb)[1] == {(0, 1)}
-    for cover in ((10, 8, 30, 30), (10, 38, 30, 48), (0, 30, 17, 40), (25, 30, 42, 40)):
-        assert related((0, mask(cover)), crumb)[1] == set(), "two columns of four, or one row of two, are near"
+        assert joined((0, mask(cover)), crumb) == {(0, 1)}
+    for cover in ((10, 8, 30, 28), (10, 40, 30, 48), (0, 30, 16, 40), (26, 30, 42, 40)):
+        assert joined((0, mask(cover)), crumb) == set(), "a pixel farther than the tolerance"
 
 
 def test_what_is_no_half_of_its_cover_is_given_no_tolerance() -> None:
-    """Most of the cover lies right of window 0, which cannot say that it is not there."""
-    crumb = (0, mask((32, 56, 33, 64)))  # 8 px, a row below
-    assert related(crumb, (1, mask((31, 56, 32, 73))))[1] == {(0, 1)}, "17 px: less than half"
-    assert related(crumb, (1, mask((31, 57, 32, 73))))[1] == set(), "16 px: half"
+    """The cover lies right of window 0, which cannot say that it is not there."""
+    crumb = (0, mask((32, 60, 33, 64)))  # 4 px, a row below
+    assert related(crumb, (1, mask((31, 64, 32, 73))))[1] == {(0, 1)}, "9 px: less than half"
+    assert related(crumb, (1, mask((31, 64, 32, 72))))[1] == set(), "8 px: half"
 
 
 def test_views_of_any_size_are_one_where_each_window_misses_what_the_other_saw_close_by() -> None:
+    crumb = (0, mask((32, 98, 33, 106)))
+    assert related(crumb, (1, mask((31, 98, 32, 107))), lattice=WIDE) == (set(), {(0, 1)})
     crumb = (0, mask((32, 52, 33, 60)))
-    assert related(crumb, (1, mask((31, 52, 32, 61))))[1] == {(0, 1)}
     linked = related((0, mask((31, 52, 32, 61))), crumb, (1, mask((31, 52, 32, 61))))
     assert linked == ({(0, 2)}, set()), "window 0 has something else to say of it"
 
@@ -145,9 +154,10 @@ def test_only_views_of_one_class_explain_each_other() -> None:
 
 
 def test_a_view_in_the_cell_of_its_own_window_is_no_sliver() -> None:
-    """The same crumb left of 48 is window 0's to judge."""
-    assert related((0, mask((34, 44, 35, 48))), (1, mask((10, 40, 31, 92))))[1] == set()
-    assert related((0, mask((34, 52, 35, 56))), (1, mask((10, 40, 31, 92))))[1] == {(0, 1)}
+    """The same crumb left of 96 is window 0's to judge."""
+    whole = (1, mask((10, 84, 31, 180)))
+    assert related((0, mask((34, 90, 35, 94))), whole, lattice=WIDE) == (set(), set())
+    assert related((0, mask((34, 98, 35, 102))), whole, lattice=WIDE) == (set(), {(0, 1)})
 
 
 @pytest.mark.parametrize(("rows", "is_sliver"), [(7, True), (8, False), (12, False)])
@@ -207,6 +217,44 @@ def test_side_by_side_is_within_the_tolerance(between: int, stays: bool) -> None
     assert covers == (set() if stays else {(1, 2)})
 
 
+@pytest.mark.parametrize(("first", "is_one"), [(44, True), (45, True), (46, False)])
+def test_halves_that_end_a_pixel_apart_are_linked(first: int, is_one: bool) -> None:
+    """Window 0 has twelve columns in the strip, 32..44; of them 4, 3 or 2 are within 4 px of where window 1 begins."""
+    links, covers = related((0, mask((10, 20, 30, 44))), (1, mask((10, first, 30, 90))))
+    assert (links, covers) == ({(0, 1)} if is_one else set(), set())
+
+
+def test_a_near_miss_takes_a_fifth_of_the_one_with_less_in_the_strip_and_more() -> None:
+    """Three of fifteen columns are near, then three of fourteen; window 1 has seventeen, or few, three of them near."""
+    assert joined((0, mask((10, 20, 30, 47))), (1, mask((10, 48, 30, 90)))) == set()
+    assert joined((0, mask((10, 33, 30, 47))), (1, mask((10, 48, 30, 90)))) == {(0, 1)}
+    assert joined((0, mask((10, 4, 30, 47))), (1, mask((10, 48, 30, 60)))) == {(0, 1)}
+
+
+def test_what_lies_in_no_margin_is_no_near_miss() -> None:
+    """Side by side in the middle of a wide strip: both windows ought to have seen both."""
+    assert joined((0, mask((10, 86, 30, 95))), (1, mask((10, 96, 30, 105))), lattice=WIDE) == set()
+    assert joined((0, mask((10, 70, 30, 79))), (1, mask((10, 80, 30, 89))), lattice=WIDE) == set(), "one of them"
+    assert joined((0, mask((10, 60, 30, 71))), (1, mask((10, 72, 30, 80))), lattice=WIDE) == {(0, 1)}
+
+
+def test_what_one_window_could_not_see_is_no_near_miss() -> None:
+    assert joined((0, mask((10, 8, 30, 32))), (1, mask((10, 33, 30, 60)))) == set()
+    assert joined((0, mask((10, 8, 30, 33))), (1, mask((10, 33, 30, 60)))) == {(0, 1)}
+
+
+def test_near_misses_are_one_to_one_the_nearest_first() -> None:
+    half, far, near = (0, mask((10, 20, 30, 44))), (1, mask((10, 45, 16, 56))), (1, mask((17, 44, 30, 90)))
+    assert joined(half, far) == {(0, 1)}
+    assert related(half, far, near) == ({(0, 2)}, set())
+
+
+def test_a_view_with_a_link_in_the_other_window_misses_nothing_there() -> None:
+    """Window 1 saw all that window 0 saw, and something beside it."""
+    seen = mask((10, 20, 30, 44))
+    assert related((0, seen), (1, mask((10, 32, 30, 44))), (1, mask((10, 45, 30, 90))))[0] == {(0, 1)}
+
+
 def test_what_the_border_cuts_off_an_object_is_a_part_of_it() -> None:
     """Window 0 sees two arms of a fork whose stem lies right of it; of 14 x 20 px window 1 confirms all."""
     upper, lower, fork = mask((10, 40, 20, 64)), mask((40, 50, 50, 64)), mask((10, 40, 20, 90), (40, 50, 50, 90))
@@ -224,8 +272,9 @@ def test_a_piece_that_the_border_does_not_cut_is_no_part() -> None:
 def test_a_piece_beside_the_linked_one_is_no_part() -> None:
     """Window 1 glued two neighbours of which window 0 sees a good deal: 3 px lie between them, or 4."""
     glued = mask((10, 40, 20, 90), (20, 50, 34, 90))
-    for first, parts in ((23, set()), (24, {(1, 2)})):
-        assert kinds((0, mask((10, 40, 20, 64))), (0, mask((first, 50, 34, 64))), (1, glued))[1] == parts
+    for first, is_part in ((23, False), (24, True)):
+        parts = kinds((0, mask((10, 40, 20, 64))), (0, mask((first, 50, 34, 64))), (1, glued))[1]
+        assert parts == ({(1, 2)} if is_part else set())
 
 
 @pytest.mark.parametrize(("rows", "is_part"), [(5, False), (6, True)])
@@ -271,8 +320,8 @@ def test_in_space_tolerance_follows_each_axis() -> None:
     lattice = Lattice((16, 32, 32), (8, 16, 16), (24, 32, 48))
     whole = (1, mask((2, 10, 16, 6, 30, 40)))
     crumb = mask((7, 12, 26, 8, 16, 30))
-    assert related((0, crumb), whole, lattice=lattice)[1] == {(0, 1)}, "2 planes above"
-    assert related((0, mask((8, 12, 26, 9, 16, 30))), whole, lattice=lattice)[1] == set(), "3 planes above"
+    assert joined((0, crumb), whole, lattice=lattice) == {(0, 1)}, "2 planes above"
+    assert joined((0, mask((8, 12, 26, 9, 16, 30))), whole, lattice=lattice) == set(), "3 planes above"
 
 
 def test_windows_that_do_not_overlap_say_nothing_of_each_other() -> None:
