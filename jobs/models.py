@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schemas.errors import SpecError
-from segworkers.segmenters.loading import resolve_model
-from segworkers.segmenters.registry import card_of, card_text, cards_list
+from segworkers.segmenters.loading import MODELS, resolve_model
+from segworkers.segmenters.registry import CARDS, card_of, card_text, cards_list
 
 
 def model_text(action: str, name: str | None) -> str:
@@ -15,7 +15,8 @@ def model_text(action: str, name: str | None) -> str:
     if action == "list":
         if name is not None:
             raise SpecError(f"models list takes no name; to see {name}: segworkers models show {name}")
-        return cards_list()
+        others = "\n".join(f"{form:36} {line}" for form, line in MODELS.items() if form not in CARDS)
+        return f"{cards_list()}\n\nand by reference:\n{others}"
     if name is None:
         raise SpecError(f"models {action} needs a name, one of\n{cards_list()}")
     if action == "show":

@@ -128,7 +128,8 @@ def prepare(spec: JobSpec) -> Planned:
     dicom = _dicom(spec)
     uris, skipped = find_inputs([each for each in spec.inputs if not is_dicom_input(each)])
     if dicom is not None:
-        uris, neighbours = without_neighbours(uris, dicom[1].found_in)
+        rasters = [uri for uri in uris if not is_dicom_input(uri)]  # manifests and patterns name files of both kinds
+        uris, neighbours = without_neighbours(rasters, dicom[1].found_in)
         skipped += neighbours
     sources, unreadable = describe_all(reader, uris)
     if dicom is not None:

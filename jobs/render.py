@@ -36,7 +36,7 @@ def summary_lines(summary: RunSummary) -> list[str]:
         *lines,
         f"tables: {summary.out.rstrip('/')}/tables/{summary.generation}",
         f'  segworkers query {out} "SELECT label, count(*) AS objects FROM instances GROUP BY label"',
-        f"  segworkers preview {out}",
+        *([f"  segworkers preview {out}"] if summary.images else []),
     ]
 
 

@@ -47,9 +47,15 @@ _PER_SERIES = """CREATE VIEW per_series AS SELECT series_id, study_id, subject_i
 """Unknown counts and volumes stay null; without objects the volume is 0."""
 
 _PER_STUDY = """CREATE VIEW per_study AS SELECT study_id, any_value(subject_id) AS subject_id, count(*) AS series_count,
-    bool_or(is_lower_bound) AS is_lower_bound, sum(object_count)::BIGINT AS object_count,
-    sum(volume_mm3) AS volume_mm3, max(longest_axis_mm) AS longest_axis_mm FROM per_series GROUP BY study_id"""
-"""Sums over the series of a study that are known; `is_lower_bound` where some are not."""
+    count(*) FILTER (is_rejected) AS series_rejected, bool_or(is_lower_bound) AS is_lower_bound,
+    sum(object_count)::BIGINT AS object_count, sum(volume_mm3) AS volume_mm3, max(longest_axis_mm) AS longest_axis_mm
+    FROM (
+        SELECT study_id, subject_id, is_lower_bound, object_count, volume_mm3, longest_axis_mm, false AS is_rejected
+        FROM per_series UNION ALL
+        SELECT study_id, subject_id, true, NULL, NULL, NULL, true FROM series WHERE status = 'rejected'
+            AND study_id IS NOT NULL AND reason NOT IN ('localizer', 'not_an_image_volume', 'not_a_slide_level')
+    ) GROUP BY study_id"""
+"""Sums over the series of a study that are known; `is_lower_bound` where some are not, or were rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,8 @@ class RunSummary:
     generation: str
     seam: str
     """The seam profile's verdict as one line."""
+    images: int = 1
+    """Sources that a preview can show: rasters."""
 
 
 def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
@@ -285,4 +287,5 @@ def _summary(
         seconds=seconds,
         generation=published.generation,
         seam=verdict_line(published.seam),
+        images=sum(plan.source.series is None for plan in plans),
     )

@@ -50,6 +50,11 @@ class Crosswalk:
             raise SpecError(
                 f"dicom.crosswalk: {folder} is open to others (mode {mode:04o}); it holds identities: chmod 700"
             )
+        if not (path / "key").exists() and any(next((path / name).iterdir(), None) for name in ("stacks", "names")):
+            raise SpecError(
+                f"dicom.crosswalk: {folder} has identities but no key; with a new one they get other pseudonyms: "
+                "restore the file `key`, or choose another folder"
+            )
         crosswalk = cls(str(path.absolute()))
         crosswalk._make_key()
         return crosswalk
