@@ -6,7 +6,7 @@ import functools
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +22,9 @@ from tests.dicom_archives import IDENTITIES
 from tests.dicom_files import SENTINEL, UID_ROOT, Layout, ct_series, save
 from tests.dicom_slides import Tiling, pyramid, unreadable
 from tests.leftovers import traces
+
+if TYPE_CHECKING:
+    from jobs.engines.cluster import RayEngine
 
 ROWS, COLUMNS = 300, 420
 DISCS = ((40.0, 60.0, 24.0), (150.0, 200.0, 40.0), (97.0, 333.0, 30.0), (255.0, 70.0, 18.0), (230.0, 380.0, 12.0))
@@ -171,13 +174,14 @@ def test_a_model_with_a_resolution_sees_coarser_pixels_and_measures_on_the_nativ
     assert (image["pixel_um_y"], image["pixel_um_x"]) == um
 
 
-def test_tiles_and_engine_change_nothing(tmp_path: Path) -> None:
+@pytest.mark.cluster
+def test_tiles_and_engine_change_nothing(tmp_path: Path, ray_engine: RayEngine) -> None:
     folder = slide(tmp_path / "in", sparse=True, absent=HOLES, pixel_um=(UM, UM))
     whole = runs.files(segmented(folder, tmp_path / "whole"))
     for name, sets in {
         "one window a tile": {"tiling__tile": 1},
         "some": {"tiling__tile": 130, "engine__chunk_tiles": 2},
-        "ray": {"tiling__tile": 64, "engine__kind": "ray", "engine__workers": 2},
+        "ray": {"tiling__tile": 64, "engine__kind": "ray", "engine__address": "auto", "engine__workers": 2},
     }.items():
         out = segmented(folder, tmp_path / name, **sets)
         assert len(runs.rows(out, "tiles")) > 1
