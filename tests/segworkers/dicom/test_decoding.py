@@ -6,6 +6,7 @@ import io
 import struct
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -246,11 +247,26 @@ def test_a_syntax_that_is_no_uid_is_not_repeated(tmp_path):
     assert caught.value.reason == "unsupported_syntax" and "ZZPHI" not in f"{caught.value} {caught.value.hint}"
 
 
+NEEDS_LIBJPEG = pytest.mark.skipif(find_spec("libjpeg") is None, reason="pylibjpeg-libjpeg is not installed")
+"""It is optional: its licence is the GPL."""
+
+
+@pytest.mark.skipif(find_spec("libjpeg") is not None, reason="pylibjpeg-libjpeg is installed")
+def test_a_missing_decoder_names_the_package_to_install():
+    with (
+        open(str(get_testdata_file("JPGExtended.dcm", download=False)), "rb") as file,
+        pytest.raises(InputError) as told,
+    ):
+        PixelFile(file).stored(0)
+    assert told.value.reason == "no_decoder" and "pip install pylibjpeg-libjpeg" in str(told.value)
+
+
 @pytest.mark.parametrize(
     "name",
     [
         *("CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "image_dfl.dcm"),
-        *("MR_small_jpeg_ls_lossless.dcm", "MR_small_bigendian.dcm", "MR_small_padded.dcm", "JPGExtended.dcm"),
+        *("MR_small_jpeg_ls_lossless.dcm", "MR_small_bigendian.dcm", "MR_small_padded.dcm"),
+        pytest.param("JPGExtended.dcm", marks=NEEDS_LIBJPEG),
         *("693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm"),
         *("JPEGLSNearLossless_08.dcm", "JPEGLSNearLossless_16.dcm", "ExplVR_BigEnd.dcm", "rtdose.dcm"),
         *("rtdose_rle.dcm", "examples_overlay.dcm", "SC_rgb_rle_16bit_2frame.dcm", "SC_rgb_jpeg_gdcm.dcm"),
