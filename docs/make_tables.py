@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from schemas.tables import SCHEMA_VERSION, SCHEMAS
+from schemas.fields import SCHEMA_VERSION
+from schemas.tables import SCHEMAS
 
 PAGE = Path(__file__).parent / "tables.md"
 

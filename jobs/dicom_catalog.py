@@ -21,8 +21,8 @@ from segworkers.dicom.crosswalk import Crosswalk
 from segworkers.dicom.dicomdir import is_dicomdir
 from segworkers.dicom.file_headers import read_headers
 from segworkers.dicom.header_cache import HeaderCache
-from segworkers.dicom.locations import DICOM_SUFFIXES, Search, suffix_of
-from segworkers.dicom.places import Candidate, Places, Unusable
+from segworkers.dicom.locations import Search, suffix_of
+from segworkers.dicom.places import DICOM_SUFFIXES, Candidate, Places, Unusable
 from segworkers.dicom.processes import Processes, processors
 from segworkers.dicom.scanning import Scanned, chunks, scan
 from segworkers.dicom.volumes import Decided, decide_series

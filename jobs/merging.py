@@ -12,8 +12,8 @@ from jobs.config import JobSpec
 from jobs.engines.base import Engine, Item, Resources, Result, Worker
 from jobs.ledger import Ledger
 from schemas.errors import SegworkersError
+from schemas.fields import SCHEMA_VERSION
 from schemas.models import ModelManifest
-from schemas.tables import SCHEMA_VERSION
 from segworkers.finishing import RowsPart
 from segworkers.merging import LinkTask, MergeTask, ResolveTask, merge_tasks
 from segworkers.plans import SourcePlan, blocks

@@ -23,9 +23,10 @@ from jobs.images import image_rows
 from jobs.ledger import Failed, Ledger
 from jobs.merging import all_results
 from jobs.seams import SourceSeams, run_verdict, seam_warnings
+from schemas.fields import SCHEMA_VERSION
 from schemas.models import ModelManifest
 from schemas.sources import source_id_of
-from schemas.tables import SCHEMA_VERSION, SCHEMAS
+from schemas.tables import SCHEMAS
 from segworkers.plans import SourcePlan
 from segworkers.publishing import (
     GEO_INSTANCES,

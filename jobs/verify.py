@@ -23,7 +23,8 @@ from jobs import verify_ledger, verify_masks, verify_seams
 from jobs.doubtful import WEAK, count_doubtful
 from jobs.results import Entry, Results, open_results
 from schemas.errors import SegworkersError, StoreError, VerifyError
-from schemas.tables import SCHEMA_VERSION, SCHEMAS, TABLES
+from schemas.fields import SCHEMA_VERSION
+from schemas.tables import SCHEMAS, TABLES
 from segworkers.seam_test import SeamVerdict
 
 SAMPLE = 1_000

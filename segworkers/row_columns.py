@@ -15,9 +15,10 @@ import shapely
 from numpy.typing import NDArray
 
 from schemas.models import ModelManifest
+from schemas.patient_tables import SLIDE_MEASURES, VOLUME_COLUMNS
 from schemas.rle import coco_rle_strings
 from schemas.sources import Source
-from schemas.tables import INSTANCES, SLIDE_MEASURES, VOLUME_COLUMNS
+from schemas.tables import INSTANCES
 from segworkers.hilbert import hilbert_distances
 from segworkers.lonlat import lonlat_bounds, lonlat_polygons
 from segworkers.measures import GroundMeasurements, Measurements

@@ -116,7 +116,8 @@ def group_for(
 
     Always whole batches: axes grow by one batch at a time, the shortest first, while the core stays within the target
     and the windows that the tile shows to the model, `margin` more on either side, within `shown_pixels`.
-    slabs: rows and columns grow before slices, so that a slice, which is decoded as a whole, belongs to one tile.
+    slabs: rows and columns grow before slices, so that a slice, which is decoded as a whole, belongs to one tile where
+    that much fits.
     """
     group = list(batch)
     limit = lattice.shape

@@ -23,11 +23,16 @@ from obstore.exceptions import BaseError
 from schemas.errors import InputError
 from segworkers.dicom import zips
 from segworkers.dicom.dicomdir import is_dicomdir, referenced_files
-from segworkers.dicom.places import Candidate, FileState, Places, Unusable, object_state, storage_refusal
+from segworkers.dicom.places import (
+    DICOM_SUFFIXES,
+    Candidate,
+    FileState,
+    Places,
+    Unusable,
+    object_state,
+    storage_refusal,
+)
 from segworkers.readers.locations import Location, split_s3
-
-DICOM_SUFFIXES = frozenset((".dcm", ".dicom", ".ima", ".dic"))
-"""Names that promise DICOM: where such a file is none, that is told. Others are passed over silently."""
 
 RUN_FILE = "run.json"
 """Marks a run folder, which is never searched for inputs."""

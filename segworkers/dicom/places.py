@@ -34,6 +34,10 @@ ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Run
 """What the standard library raises on a zip that is torn, encrypted or compressed in a way it does not know."""
 
 
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dic")
+"""Names that promise DICOM: where such a file is none, that is told. Others are passed over silently."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileState:
     """What tells one version of a file from another."""

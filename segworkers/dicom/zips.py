@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from obstore.exceptions import BaseError
 
 from segworkers.dicom.places import (
+    DICOM_SUFFIXES,
     ZIP_ERRORS,
     Candidate,
     FileState,
@@ -32,7 +33,6 @@ MAX_RATIO = 200
 """Unpacked over packed bytes of a larger archive; slices reach 2 to 10, empty ones included."""
 
 _ENCRYPTED = 0x1
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", ".dic")
 
 
 def members(places: Places, archive: str, state: FileState) -> Iterator[Candidate | Unusable]:
@@ -64,7 +64,7 @@ def _member(archive: str, info: zipfile.ZipInfo) -> Candidate | Unusable:
         return Unusable(place, "nested_archive", state)
     if info.file_size > MAX_MEMBER_BYTES:
         return Unusable(place, "oversized_archive", state)
-    return Candidate(place, state, promised=info.filename.lower().endswith(_DICOM_SUFFIXES))
+    return Candidate(place, state, promised=info.filename.lower().endswith(DICOM_SUFFIXES))
 
 
 def _is_hidden(name: str) -> bool:

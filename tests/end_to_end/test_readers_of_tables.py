@@ -15,7 +15,8 @@ import shapely
 from pyproj import CRS
 from rasterio.transform import Affine
 
-from schemas.tables import SCHEMA_VERSION, SCHEMAS, TABLES
+from schemas.fields import SCHEMA_VERSION
+from schemas.tables import SCHEMAS, TABLES
 from tests import runs, worlds
 from tests.segworkers.readers.rasters import write_raster
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 
 from jobs.results import open_results
-from schemas.tables import SCHEMAS, SLIDE_MEASURES
+from schemas.patient_tables import SLIDE_MEASURES
+from schemas.tables import SCHEMAS
 from segworkers.dicom.slide import Slide
 from tests import runs
 from tests.dicom_archives import IDENTITIES

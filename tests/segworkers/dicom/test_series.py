@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from schemas.errors import InputError
-from schemas.tables import SERIES
+from schemas.patient_tables import SERIES
 from segworkers.dicom.series import VOLUME_CLASSES, decide
 from tests.dicom_decisions import NAMES, header_series, reasons, volumes
 from tests.dicom_files import AXIAL, Layout
