@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
+# Processes that share the tests; those that start Ray stay together in one of them.
+TEST_PROCESSES ?= 2
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-by-make
@@ -32,7 +34,7 @@ demo: $(STAMP) ## Segment real aerial and microscopy images (downloads them once
 	$(PY) -m jobs demo
 
 test: $(STAMP) ## The fast tests, minutes
-	$(PY) -m pytest $(PYTEST_FLAGS)
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup $(PYTEST_FLAGS)
 
 test-slow: $(STAMP) ## The slow tests, and the laws with many more examples
 	$(PY) -m pytest -m "slow and not network" $(PYTEST_FLAGS)

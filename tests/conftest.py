@@ -35,6 +35,14 @@ settings.register_profile("nightly", max_examples=300, deadline=None, suppress_h
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups when collection ends
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, those that start Ray stay in one: two Rays at once are one too many."""
+    for item in items:
+        if item.get_closest_marker("cluster") or "ray_engine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(autouse=True)
 def talkative() -> Iterator[None]:
     """A test with patients leaves the process discreet: the next one need not be."""
