@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jobs.config import JobSpec
 
 DONE, ERROR, BAD_USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
-_INTERRUPTED_HINT = "interrupted; the same command with --resume goes on where it stopped"
+_INTERRUPTED_HINT = "interrupted; the same command goes on where it stopped: `train` as it is, runs with --resume"
 
 app = typer.Typer(
     name="segworkers",
@@ -336,12 +336,14 @@ def train(
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the family's.")] = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of each process.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Of each process; default: the cores, at most 8.")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, with Ray Train; GPUs if any.")] = 1,
     address: Address = None,
     name: Annotated[str | None, typer.Option("--name", help="Of the model; default: that of BUNDLE.")] = None,
 ) -> None:
-    """Train a network on annotated images; the result is a model for `segment --model BUNDLE`.
+    """Train a network on annotated images; BUNDLE is then a model that `segment` runs.
 
     Interrupted, the same command goes on from its last validation. What was measured is in the model's card:
     `segworkers models show BUNDLE`.
