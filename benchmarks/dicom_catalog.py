@@ -7,11 +7,16 @@ SERIES × SLICES of them (20 × 300), in a temporary folder; then, in one run on
 the pixels, in one process, with the values of the attributes that a catalog needs; the header pass alone; the whole
 catalog (files found, headers read, series decided, stacks written) in one process and in as many as there are cores;
 and the same again with every header known. Best of three, but for pydicom's. Ratios are what to look at.
+
+Then the same files thrown together at random, in batches of a twentieth, as in an archive of twenty batches:
+as they are catalogued, headers moved to their series once, and as it would be if each batch read every chunk it needs.
+The second grows with the square of an archive.
 """
 
 from __future__ import annotations
 
 import platform
+import random
 import sys
 import tempfile
 import time
@@ -24,6 +29,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from jobs import dicom_batches
 from jobs.catalog import RASTER_SUFFIXES
 from jobs.dicom_catalog import catalog_dicom
 from segworkers.dicom.crosswalk import Crosswalk
@@ -60,6 +66,13 @@ def make_archive(folder: Path, series: int, slices: int) -> None:
             made.InstanceNumber, made.SliceLocation = z + 1, f"{1.5 * z:.1f}"
             made.ImagePositionPatient = ["-200.5", "-180.25", f"{1.5 * z - 300.3:.2f}"]
             made.save_as(folder / f"{k:04d}" / f"IM{z:05d}", enforce_file_format=True)
+
+
+def mix(files: list[Path], folder: Path) -> None:
+    """All files in one folder, under names that say nothing."""
+    rng = random.Random(1)
+    for file in files:
+        file.rename(folder / f"{rng.getrandbits(64):016x}")
 
 
 def ct_slice(k: int) -> Dataset:
@@ -136,6 +149,12 @@ def main(series: int, slices: int) -> None:
         timed(f"whole catalog, {cores} processes", count, lambda: whole(cores))
         known = Crosswalk.open(f"{scratch}/crosswalk0")
         timed("again, every header known, 1 process", count, lambda: catalog_dicom([str(folder)], known, 1))
+        mix(files, folder)
+        dicom_batches.BATCH_FRAMES = max(count // 20, 1)
+        timed("mixed at random, headers moved, 1 process", count, lambda: whole(1))
+        timed(f"mixed at random, headers moved, {cores} processes", count, lambda: whole(cores))
+        dicom_batches.MIXED = 10**9
+        timed("mixed at random, not moved, 1 process", count, lambda: whole(1), 1)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ standard error: a bar on a terminal, else one plain line every few seconds.
 | 0 | done |
 | 1 | error; `verify`: something does not agree |
 | 2 | bad usage, spec or query; nothing was run |
-| 3 | finished, but some inputs or pixels failed: the table `failures` says which and why |
+| 3 | finished, but some inputs or pixels failed: the table `failures` says which and why; `evaluate`: something has no counterpart or is unknown |
 | 130 | interrupted; the same command with `--resume` goes on |
 
 `--debug` anywhere in the command shows tracebacks.
@@ -42,6 +42,7 @@ segworkers query out "SELECT label, count(*) AS objects, sum(area_m2) AS area_m2
 segworkers query out "SELECT * FROM instances WHERE label = 'object'" -o objects.parquet
 segworkers verify out
 segworkers preview out survey.tif --box 0,0,500,500 -o survey.png
+segworkers evaluate out truth.geojson -o evaluation
 ```
 
 Queries are one `SELECT` (also `FROM`, `WITH`, `DESCRIBE`, `SUMMARIZE`) over [`instances`, `images`, `seams`, `tiles`,

@@ -90,6 +90,13 @@ def inline_engine() -> Engine:
     return InlineEngine()
 
 
+def ray_engine(address: str | None = None) -> Engine:
+    """A connection to a running Ray cluster, or a private instance. Raises EngineError where it cannot be had."""
+    from jobs.engines.cluster import RayEngine
+
+    return RayEngine(address or os.environ.get("RAY_ADDRESS"))
+
+
 @dataclass(frozen=True, slots=True)
 class TileWorkers:
     """Builds what segments: loads the model once."""

@@ -36,7 +36,8 @@ class ModelSpec(_Part):
     """Which model, and what it is told. `model: threshold` means `model: {reference: threshold}`."""
 
     reference: Annotated[str, Field(min_length=1)]
-    """A built-in model's name, `python:path/to/file.py:ClassName` or `python:package.module:ClassName`."""
+    """A model's name, the path of a bundle (a folder or .zip), or `python:path/to/file.py:ClassName`; see
+    `segworkers models`."""
     options: dict[str, Any] = {}
     """Options of the model; `segworkers plan` shows what came of them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -230,6 +231,8 @@ def determining(spec: Mapping[str, Any]) -> dict[str, Any]:
     model = {key: value for key, value in spec["model"].items() if key != "object_size"}
     # Where a model's file lies says nothing about what it does; its content is in the model's own digest.
     model["reference"] = re.sub(r"^python:.*/([^/]+\.py:\w+)$", r"python:\1", model["reference"])
+    if is_bundle_path(model["reference"]):
+        model["reference"] = model["reference"].rstrip("/").rpartition("/")[2]
     output = {key: value for key, value in spec["output"].items() if key not in _PICTURES}
     slides = {key: value for key, value in spec.get("dicom", {}).items() if key == "slide_um_per_pixel" and value}
     return {"inputs": spec["inputs"], "model": model, "output": output | slides}
@@ -275,8 +278,8 @@ def is_local(path: str) -> bool:
 def absolute_paths(raw: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """A copy of an unchecked spec with relative paths joined to `base`; values of the wrong type stay for the checker.
 
-    Paths are: inputs, output.path, the file of a `python:file.py:Class` model, and the string options of the model that
-    look like a path and name an existing file below `base`.
+    Paths are: inputs, output.path, a model's bundle, the file of a `python:file.py:Class` model, and the string options
+    of the model that look like a path and name an existing file below `base`.
     """
     spec = dict(raw)
     inputs, output, model = spec.get("inputs"), spec.get("output"), spec.get("model")
@@ -308,7 +311,14 @@ def _absolute(value: Any, base: Path) -> Any:
     return os.path.abspath(base / Path(value).expanduser())
 
 
+def is_bundle_path(reference: str) -> bool:
+    """Whether a model reference is written as the path of a bundle rather than as a name or a `kind:` of model."""
+    return ("/" in reference or reference.endswith(".zip")) and re.match(r"\w{2,}:", reference) is None
+
+
 def _absolute_reference(value: str, base: Path) -> str:
+    if is_bundle_path(value):
+        return _absolute(value, base)
     match = re.fullmatch(r"python:(.+\.py):(\w+)", value)
     return value if match is None else f"python:{_absolute(match[1], base)}:{match[2]}"
 

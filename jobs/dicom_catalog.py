@@ -7,13 +7,14 @@ then all headers of a series are decided on at once. What comes out names no fil
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
 from jobs.catalog import RASTER_SUFFIXES, Skipped
+from jobs.dicom_batches import FEW_TASKS, HeaderIndex
 from jobs.manifests import MANIFEST_SUFFIXES, read_manifest
 from schemas.errors import InputError
 from schemas.sources import Source
@@ -32,11 +33,8 @@ from segworkers.readers.locations import Location, locate
 FEW_CHUNKS = 8
 """Up to so many chunks, about 2,000 files, are read in this process: children take about a second to start."""
 
-FEW_BATCHES = 2
-"""Up to so many batches are decided on in this process."""
-
-BATCH_FRAMES = 5_000
-"""Frames that one process decides on at a time: some 10 MB of headers, half a second."""
+NO_DICOM = "neither DICOM nor pictures"
+"""Kind of files that were looked into and are none of ours."""
 
 NOT_VOLUMES = frozenset(("not_an_image_volume", "localizer", "not_a_slide_level"))
 """Refusals that are no failures: archives are full of them. They are rows of `series` only."""
@@ -74,6 +72,10 @@ class DicomCatalog:
     """DICOM files."""
     reused: int = 0
     """Files, DICOM or not, that were known from an earlier catalog and not read again."""
+    given: tuple[str, ...] = ()
+    """All inputs, manifests replaced by what they list."""
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    """Of each input that holds DICOM, how many of its other files are passed over, by what they are. No pictures."""
 
 
 def catalog_dicom(
@@ -87,8 +89,8 @@ def catalog_dicom(
     """
     with Processes(processes or processors()) as workers:
         found = _scan(inputs, crosswalk, workers)
-        decided = _decide(found.scanned, crosswalk, workers, slide_um)
-    unusable = list(found.all_unusable())
+        decided = _decide(found.index, crosswalk, workers, slide_um)
+    unusable = found.all_unusable()
     names: set[tuple[Kind, str, str]] = {name for each in decided for name in each.names}
     pseudonyms = crosswalk.pseudonyms()
     skipped = [_skipped_file(each, pseudonyms, names) for each in unusable]
@@ -103,9 +105,11 @@ def catalog_dicom(
         sources=tuple(sorted((s for each in decided for s in each.sources), key=lambda source: source.uri)),
         skipped=tuple(sorted(skipped, key=lambda each: (each.uri, each.reason))),
         series=tuple(sorted((row for each in decided for row in each.rows), key=lambda row: str(row["series_id"]))),
-        found_in=frozenset(each.searched for each in found.scanned if each.files or each.unusable),
-        files=sum(each.files for each in found.scanned),
-        reused=sum(each.reused for each in found.scanned),
+        found_in=frozenset(found.found_in),
+        files=found.files,
+        reused=found.reused,
+        given=found.given,
+        left_out=found.left_out(),
     )
 
 
@@ -149,41 +153,67 @@ def is_dicom_input(text: str) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Found:
-    """What a search came to."""
+    """What a search came to; chunks are entered as they come, and forgotten."""
 
-    scanned: list[Scanned]
-    unusable: list[Unusable]
-    """What was not even a file to read."""
+    given: tuple[str, ...]
+    index: HeaderIndex = field(default_factory=HeaderIndex)
+    unusable: list[Unusable] = field(default_factory=list[Unusable])
+    doubtful: list[Unusable] = field(default_factory=list[Unusable])
+    folders: set[str] = field(default_factory=set[str])
+    """Where DICOM files lie."""
+    found_in: set[str] = field(default_factory=set[str])
+    passed: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict[str, Counter[str]](Counter))
+    """By input and kind, how many files are not read or no DICOM."""
+    files: int = 0
+    reused: int = 0
+
+    def add(self, scanned: Scanned) -> None:
+        """Enter a chunk."""
+        self.index.add(scanned)
+        self.unusable += scanned.unusable
+        self.doubtful += scanned.doubtful
+        self.folders |= scanned.folders
+        if scanned.files or scanned.unusable:
+            self.found_in.add(scanned.searched)
+        self.passed[scanned.searched][NO_DICOM] += scanned.others
+        self.files += scanned.files
+        self.reused += scanned.reused
 
     def all_unusable(self) -> list[Unusable]:
         """Each place once, sorted; empty files without an ending count where DICOM lies beside them."""
-        folders = frozenset(chain.from_iterable(each.folders for each in self.scanned))
         found = {each.place: each for each in self.unusable}
-        for scanned in self.scanned:
-            found.update((each.place, each) for each in scanned.unusable)
-            found.update((each.place, each) for each in scanned.doubtful if os.path.dirname(each.place) in folders)
+        found.update((each.place, each) for each in self.doubtful if os.path.dirname(each.place) in self.folders)
         return [found[place] for place in sorted(found)]
+
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """By input with DICOM and kind; what is not there is not listed."""
+        listed = {given: {k: n for k, n in self.passed[given].items() if n} for given in sorted(self.found_in)}
+        return {given: counts for given, counts in listed.items() if counts}
 
 
 def _scan(inputs: Sequence[str], crosswalk: Crosswalk, workers: Processes) -> _Found:
     """Headers of all inputs into the cache."""
-    unusable: list[Unusable] = []
-    tasks = _tasks(inputs, crosswalk, unusable)
+    locations = _locations(inputs)
+    found = _Found(tuple(each.uri for each in locations))
+    tasks = _tasks(locations, crosswalk, found)
     first = list(islice(tasks, FEW_CHUNKS + 1))
-    scanned = workers.run(scan, chain(first, tasks), alone=len(first) <= FEW_CHUNKS)
-    return _Found(list(scanned), unusable)
+    for scanned in workers.run(scan, chain(first, tasks), alone=len(first) <= FEW_CHUNKS):
+        found.add(scanned)
+    return found
 
 
 def _tasks(
-    inputs: Sequence[str], crosswalk: Crosswalk, unusable: list[Unusable]
+    locations: Iterable[Location], crosswalk: Crosswalk, found: _Found
 ) -> Iterator[tuple[HeaderCache, str, list[Candidate]]]:
-    """Arguments of `scan`; what cannot be read is put aside."""
-    cache, search = HeaderCache(crosswalk.folder), Search(Places(), RASTER_SUFFIXES)
-    for location in _locations(inputs):
-        for chunk in chunks(_readable(search.candidates(location), unusable)):
+    """Arguments of `scan`; what cannot be read, or is passed over, is put aside."""
+    cache, places = HeaderCache(crosswalk.folder), Places()
+    for location in locations:
+        search = Search(places, RASTER_SUFFIXES)
+        for chunk in chunks(_readable(search.candidates(location), found.unusable)):
             yield cache, location.uri, chunk
+        found.passed[location.uri].update(search.counts)
 
 
 def _readable(found: Iterable[Candidate | Unusable], unusable: list[Unusable]) -> Iterator[Candidate]:
@@ -209,37 +239,12 @@ def _locations(inputs: Sequence[str]) -> list[Location]:
     return list(found.values())
 
 
-def _decide(
-    scanned: Sequence[Scanned], crosswalk: Crosswalk, workers: Processes, slide_um: float | None
-) -> list[Decided]:
+def _decide(index: HeaderIndex, crosswalk: Crosswalk, workers: Processes, slide_um: float | None) -> list[Decided]:
     """Decisions on whole series, in batches of about equal size."""
-    batches = list(_batches(scanned))
-    tasks = ((crosswalk, series, keys, slide_um) for series, keys in batches)
-    return list(workers.run(decide_series, tasks, alone=len(batches) <= FEW_BATCHES))
-
-
-def _batches(scanned: Sequence[Scanned]) -> Iterator[tuple[dict[str, int], list[str]]]:
-    """Series (original UID: frames) and the chunks that hold their headers; neighbours together, so chunks are few."""
-    frames: dict[str, int] = defaultdict(int)
-    keys: dict[str, dict[str, None]] = defaultdict(dict)
-    for each in scanned:
-        for uid, count in each.series.items():
-            frames[uid] += count
-            keys[uid][each.key] = None
-    series: dict[str, int] = {}
-    total = 0
-    for uid in sorted(frames, key=lambda uid: (min(keys[uid]), uid)):
-        series[uid] = frames[uid]
-        total += frames[uid]
-        if total >= BATCH_FRAMES:
-            yield series, _union(keys, series)
-            series, total = {}, 0
-    if series:
-        yield series, _union(keys, series)
-
-
-def _union(keys: dict[str, dict[str, None]], series: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(chain.from_iterable(keys[uid] for uid in series)))
+    with index.batches(crosswalk, workers) as batches:
+        tasks = ((crosswalk, batch, slide_um) for batch in batches)
+        first = list(islice(tasks, FEW_TASKS + 1))
+        return list(workers.run(decide_series, chain(first, tasks), alone=len(first) <= FEW_TASKS))
 
 
 def _skipped_series(series_id: str, problem: InputError) -> Skipped:

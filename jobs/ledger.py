@@ -24,7 +24,7 @@ CHUNK_TILES = 64
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An input that could not be used."""
+    """An input that could not be used, or an object of one that could not be written."""
 
     uri: str
     reason: str

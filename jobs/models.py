@@ -1,26 +1,80 @@
-"""`segworkers models`: the built-in models as text, and their weights on this machine."""
+"""`segworkers models`: the models there are as text, their weights on this machine, whether they are as they say."""
 
 from __future__ import annotations
 
-from schemas.errors import SpecError
-from segworkers.segmenters.loading import MODELS, resolve_model
-from segworkers.segmenters.registry import CARDS, card_of, card_text, cards_list
+import logging
+
+from schemas.errors import SpecError, VerifyError
+from segworkers.segmenters import published_models
+from segworkers.segmenters.bundle_checks import bundle_problems, is_here
+from segworkers.segmenters.bundle_weights import weights_folder
+from segworkers.segmenters.bundles import OpenBundle, open_bundle, shipped_names
+from segworkers.segmenters.loading import MODELS
+from segworkers.segmenters.registry import card_text, find_bundle, megabytes, model_names
+
+_log = logging.getLogger(__name__)
 
 
 def model_text(action: str, name: str | None) -> str:
-    """What is printed for `list`, `show` or `fetch`.
+    """What is printed for `list`, `show`, `fetch` or `verify`.
 
-    Raises SpecError for a model that is not there, or a name too many or too few.
+    name: one of the package's models, or the path of a bundle. Raises SpecError for a model that is not there, or a
+    name too many or too few; VerifyError, with every problem, where a model is not as it says.
     """
     if action == "list":
         if name is not None:
             raise SpecError(f"models list takes no name; to see {name}: segworkers models show {name}")
-        others = "\n".join(f"{form:36} {line}" for form, line in MODELS.items() if form not in CARDS)
-        return f"{cards_list()}\n\nand by reference:\n{others}"
+        return _list()
+    if action == "verify":
+        return _verify(name)
     if name is None:
-        raise SpecError(f"models {action} needs a name, one of\n{cards_list()}")
-    if action == "show":
-        return card_text(card_of(name))
-    card_of(name)
-    _, spec = resolve_model(name, {}, fetch=True)
-    return f"{name}: weights checked, {spec.weights}"
+        raise SpecError(f"models {action} needs a name or the path of a bundle; there are\n{_table()}")
+    bundle = find_bundle(name)
+    return card_text(bundle.definition, _state(bundle)) if action == "show" else _fetch(bundle)
+
+
+def _list() -> str:
+    others = "\n".join(f"{form:36} {line}" for form, line in MODELS.items())
+    return f"{_table()}\n\nand by reference:\n{others}"
+
+
+def _table() -> str:
+    """One line for each of the package's models: name, licence, size, whether its weights are here, summary."""
+    lines: list[str] = []
+    for name in model_names():
+        bundle = find_bundle(name)
+        definition = bundle.definition
+        state = "here" if is_here(bundle) else "fetch"
+        size = megabytes(definition.weights) or "?"
+        lines.append(f"{name:16} {definition.card.licence:13} {size:>9}  {state:6} {definition.card.summary}")
+    return "\n".join(lines)
+
+
+def _state(bundle: OpenBundle) -> str:
+    if is_here(bundle):
+        return "yes; `segworkers models verify` looks at every byte"
+    return f"no: segworkers models fetch {bundle.place}"
+
+
+def _fetch(bundle: OpenBundle) -> str:
+    definition = bundle.definition
+    if definition.family in published_models.FAMILIES:
+        spec = published_models.resolve_published(definition, {}, fetch=True)
+        return f"{definition.name}: weights checked, {spec.weights}"
+    return f"{definition.name}: weights checked, {weights_folder(bundle)}"
+
+
+def _verify(name: str | None) -> str:
+    """A line for each model that is as it says; without a name all of the package's whose weights are here."""
+    if name is not None:
+        bundles = [find_bundle(name)]
+        if not is_here(bundles[0]):
+            raise VerifyError(f"{name}: its weights are not here: segworkers models fetch {name}")
+    else:
+        known = [open_bundle(each) for each in shipped_names()]
+        bundles = [each for each in known if is_here(each)]
+    problems = {each.definition.name: bundle_problems(each, _log.info) for each in bundles}
+    wrong = [f"{name}: {line}" for name, lines in problems.items() for line in lines]
+    if wrong:
+        raise VerifyError("\n".join(wrong))
+    return "\n".join(f"{name}: as it says" for name in problems) or "no weights are here: segworkers models fetch NAME"

@@ -15,8 +15,8 @@ from jobs import bootstrap
 from jobs.catalog import Skipped, describe_all, find_inputs
 from jobs.config import JobSpec, expand_extent
 from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
-from jobs.privacy import crosswalk_folder, without_names, without_neighbours
-from jobs.volumes import in_space, require_modality, volume_flips, volume_grid
+from jobs.privacy import crosswalk_folder, passed_over, without_names, without_neighbours, without_repeats
+from jobs.volumes import in_space, require_modality, volume_flips, volume_grid, without_empty_cells
 from schemas import discretion
 from schemas.boxes import zyx
 from schemas.errors import InputError, SpecError
@@ -31,7 +31,7 @@ from segworkers.orientation import NO_FLIPS
 from segworkers.plans import SourcePlan
 from segworkers.readers.base import Reader
 from segworkers.resampling import model_shape
-from segworkers.segmenters.loading import ModelSpec, require_blendable, resolve_model
+from segworkers.segmenters.loading import ModelSpec, require_usable, resolve_model
 from segworkers.tiling import TilePlan, group_for, margin_of
 
 WORKER_BASE_BYTES = 500_000_000
@@ -129,8 +129,8 @@ def prepare(spec: JobSpec) -> Planned:
     uris, skipped = find_inputs([each for each in spec.inputs if not is_dicom_input(each)])
     if dicom is not None:
         rasters = [uri for uri in uris if not is_dicom_input(uri)]  # manifests and patterns name files of both kinds
-        uris, neighbours = without_neighbours(rasters, dicom[1].found_in)
-        skipped += neighbours
+        uris, neighbours = without_neighbours(rasters, dicom[1].found_in, dicom[1].given)
+        skipped = [*without_repeats(skipped, dicom[1].found_in), *neighbours, *passed_over(dicom[1].left_out)]
     sources, unreadable = describe_all(reader, uris)
     if dicom is not None:
         crosswalk, found = dicom
@@ -195,7 +195,7 @@ def _overridden(manifest: ModelManifest, spec: JobSpec) -> ModelManifest:
         changed = replace(manifest, **changes)
     except ValueError as error:
         raise SpecError(f"model: {error}") from None
-    require_blendable(spec.model.reference, changed)
+    require_usable(spec.model.reference, manifest, changed)
     return changed
 
 
@@ -247,14 +247,15 @@ def _band_indices(source: Source, manifest: ModelManifest) -> tuple[int, ...]:
 
 
 def _model_grid(source: Source, manifest: ModelManifest) -> ModelGrid:
-    """The grid that the model works on: reduced where the model was made for coarser pixels, never enlarged."""
+    """The grid that the model works on: reduced where it was made for coarser pixels, enlarged as far as it allows."""
     native = source.grid.shape
     require_modality(source.series, manifest)
     if manifest.resolution is None:
         return ModelGrid(native, native)
     y, x = _pixel_size(source, manifest.resolution)
     shape, _ = model_shape((native[1], native[2]), (y, x), manifest.resolution)
-    return ModelGrid(native, zyx([native[0], min(shape[0], native[1]), min(shape[1], native[2])]))
+    most = [int(manifest.enlarge * extent) for extent in native[1:]]
+    return ModelGrid(native, without_empty_cells(native, zyx([native[0], *map(min, shape, most)]), manifest))
 
 
 def _pixel_size(source: Source, wanted: float) -> tuple[float, float]:

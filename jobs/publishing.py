@@ -64,6 +64,8 @@ class Published:
     """SEG, SR, NIfTI and pictures of volumes, likewise."""
     warnings: tuple[str, ...] = ()
     """What a careful person would want to know about the result."""
+    failed_outputs: int = 0
+    """Objects of volumes that were asked for and could not be written."""
 
     def pointer(self) -> bytes:
         """`current.json`: what the run folder shows from now on."""
@@ -134,6 +136,17 @@ def publish(
         seam=verdict,
         warnings=tuple(seam_warnings(verdict, seams, model)),
     )
+
+
+def with_failures(published: Published, failed: Sequence[Failed], store: Store) -> Published:
+    """The generation with more rows of `failures`, in a file of their own: what failed after it was written."""
+    if not failed:
+        return published
+    rows = _input_rows(failed)
+    data = table_bytes(pa.Table.from_pylist(rows, schema=SCHEMAS["failures"]))
+    name = f"tables/{published.generation}/failures/{hashlib.blake2b(data, digest_size=8).hexdigest()}.parquet"
+    files = [*published.tables["failures"], put_bytes(store, name, data, len(rows))]
+    return replace(published, tables=published.tables | {"failures": files}, failed_outputs=len(rows))
 
 
 def _seams(plans: Sequence[SourcePlan], ledger: Ledger, written: Sequence[PublishedRows]) -> list[SourceSeams]:
@@ -222,10 +235,9 @@ def _tile_row(plan: SourcePlan, receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def _failures(plans: Sequence[SourcePlan], ledger: Ledger, failed: Sequence[Failed]) -> list[dict[str, Any]]:
-    empty = dict.fromkeys(SCHEMAS["failures"].names)
-    rows = [
-        empty
+def _input_rows(failed: Sequence[Failed]) -> list[dict[str, Any]]:
+    return [
+        dict.fromkeys(SCHEMAS["failures"].names)
         | {
             "source_id": source_id_of(each.uri),
             "source_uri": each.uri,
@@ -236,6 +248,10 @@ def _failures(plans: Sequence[SourcePlan], ledger: Ledger, failed: Sequence[Fail
         }
         for each in failed
     ]
+
+
+def _failures(plans: Sequence[SourcePlan], ledger: Ledger, failed: Sequence[Failed]) -> list[dict[str, Any]]:
+    empty, rows = dict.fromkeys(SCHEMAS["failures"].names), _input_rows(failed)
     for plan in plans:
         for receipt in ledger.of(plan):
             if receipt.status == "failed":

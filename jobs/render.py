@@ -27,9 +27,11 @@ def summary_lines(summary: RunSummary) -> list[str]:
         summary.seam,
     ]
     out = shlex.quote(summary.out)
-    if incomplete:
+    if incomplete or summary.failed_outputs:
+        outputs = f", {summary.failed_outputs:,} objects of volumes" if summary.failed_outputs else ""
         lines += [
-            f"failed: {summary.failed_inputs:,} inputs, {summary.pixels_failed:,} pixels; why, and what to do:",
+            f"failed: {summary.failed_inputs:,} inputs, {summary.pixels_failed:,} pixels{outputs}; "
+            "why, and what to do:",
             f'  segworkers query {out} "SELECT source_uri, reason, message, hint FROM failures"',
         ]
     return [

@@ -20,13 +20,14 @@ from segworkers.readers.base import Reader
 MOST_PICTURES = 24
 """Sources that are shown as pictures; the page says how many there are in all."""
 
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c2430;background:#fff}
 h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem} .quiet{color:#5c6675}
 table{border-collapse:collapse;width:100%} th,td{padding:.35rem .7rem;border-bottom:1px solid #dfe3ea;text-align:left}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums} figure{margin:1.2rem 0} img{max-width:100%;height:auto}
 code{background:#f1f3f7;padding:.1rem .3rem;border-radius:3px} .bad{color:#a11d1d}
 """
+"""Style of every page."""
 
 _IMAGES = """
 SELECT source_uri, status, object_count, pixels, pixels_nodata, pixels_failed, valid_area_m2, objects_per_km2
@@ -65,7 +66,7 @@ def write_report(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>"
     )
     target = folder / "index.html"
     target.write_text(page, encoding="utf-8")
@@ -90,7 +91,7 @@ def _images(rows: Sequence[Mapping[str, Any]], truth: Mapping[str, int]) -> str:
         line += [_number((row["pixels"] or 0) / 1e6, 1), _share(row, "pixels_nodata"), _share(row, "pixels_failed")]
         line += [_number(area / 1e6 if area else None, 4), _number(row["objects_per_km2"], 0)]
         lines.append(line)
-    return _rows(heads, lines, numbers_from=2)
+    return table_html(heads, lines, numbers_from=2)
 
 
 def _pictures(results: Results, reader: Reader, folder: Path, rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -119,10 +120,12 @@ def _table(table: Any) -> str:
         [_number(value) if isinstance(value, int) else str(value or "") for value in row.values()]
         for row in table.to_pylist()
     ]
-    return _rows(table.column_names, lines, numbers_from=1 if table.num_columns == 2 else 99)
+    return table_html(table.column_names, lines, numbers_from=1 if table.num_columns == 2 else 99)
 
 
-def _rows(heads: Sequence[str], lines: Sequence[Sequence[str]], *, numbers_from: int) -> str:
+def table_html(heads: Sequence[str], lines: Sequence[Sequence[str]], *, numbers_from: int) -> str:
+    """A table; texts are escaped. Columns from `numbers_from` on are numbers, set to the right."""
+
     def cells(tag: str, values: Sequence[str]) -> str:
         opening = [f"<{tag}>" if k < numbers_from else f'<{tag} class="n">' for k in range(len(values))]
         return "".join(f"{start}{escape(value)}</{tag}>" for start, value in zip(opening, values, strict=True))

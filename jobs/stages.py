@@ -26,7 +26,7 @@ from jobs.ledger import Failed, Ledger, chunks, read_ledger, settle
 from jobs.merging import merge_sources
 from jobs.planning import DOUBLES_INPUTS, Planned, general_warnings, model_warnings, prepare
 from jobs.priors import with_priors
-from jobs.privacy import BESIDE_DICOM, public_spec
+from jobs.privacy import BESIDE_DICOM, OTHER_FILES, public_spec
 from jobs.publishing import Published, publish
 from jobs.seams import verdict_line
 from jobs.stitched import write_masks
@@ -42,7 +42,7 @@ SMALL_RUN_PIXELS = 400_000_000
 """Below this the merge and what follows run in the driver: starting processes would take longer."""
 
 
-LEFT_OUT = ("duplicate", DOUBLES_INPUTS, BESIDE_DICOM)
+LEFT_OUT = ("duplicate", DOUBLES_INPUTS, BESIDE_DICOM, OTHER_FILES)
 """Reasons for which an input is left out on purpose; nothing of it is missing."""
 
 NOTHING_THERE = ("not_found", "no_match", "bad_name")
@@ -71,6 +71,8 @@ class RunSummary:
     """The seam profile's verdict as one line."""
     images: int = 1
     """Sources that a preview can show: rasters."""
+    failed_outputs: int = 0
+    """Objects of volumes (SEG, SR, NIfTI, pictures) that were asked for and could not be written."""
 
 
 def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
@@ -103,7 +105,16 @@ def run(spec: JobSpec, *, events: Events, resume: bool = False) -> RunSummary:
             published = write_masks(published, plans, planned.manifest, store, light, spec)
         if planned.crosswalk is not None:
             published = write_outputs(
-                published, plans, planned.manifest, store, light, spec, planned.reader, planned.crosswalk, events
+                published,
+                plans,
+                planned.manifest,
+                store,
+                light,
+                spec,
+                planned.reader,
+                planned.crosswalk,
+                events,
+                planned.model.codes,
             )
         store.replace("current.json", published.pointer())
     finally:
@@ -288,4 +299,5 @@ def _summary(
         generation=published.generation,
         seam=verdict_line(published.seam),
         images=sum(plan.source.series is None for plan in plans),
+        failed_outputs=published.failed_outputs,
     )

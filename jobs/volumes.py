@@ -53,7 +53,8 @@ def volume_grid(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> Mod
             f"most {usual:.2f} mm.",
             "Use a model without a spacing: it takes slices as they are, and measurements know their places.",
         )
-    grid = ModelGrid(native, _without_empty_cells(native, facts, manifest))
+    wanted = volume_shape(native, facts.geometry.spacing_mm, manifest.spacing)
+    grid = ModelGrid(native, without_empty_cells(native, wanted, manifest))
     if any(_has_empty_cells(grid, manifest, axis) for axis in range(3)):
         raise InputError(
             "too_thick_for_model",
@@ -93,10 +94,9 @@ def volume_flips(facts: VolumeFacts, manifest: ModelManifest) -> Flips:
     return flips
 
 
-def _without_empty_cells(native: Zyx, facts: VolumeFacts, manifest: ModelManifest) -> Zyx:
-    """The model's shape, a few voxels less where the last cell would else hold the centre of no native voxel."""
-    assert manifest.spacing is not None, "asked for only then"
-    shape = list(volume_shape(native, facts.geometry.spacing_mm, manifest.spacing))
+def without_empty_cells(native: Zyx, wanted: Zyx, manifest: ModelManifest) -> Zyx:
+    """The model's shape, a few pixels less than wanted where the last cell would else hold no native one's centre."""
+    shape = list(wanted)
     for axis in range(3):
         while shape[axis] > 1:
             edges = _cell_edges(ModelGrid(native, zyx(shape)), manifest, axis)

@@ -48,6 +48,9 @@ class ModelManifest:
     they see (valid convolutions): it is given window + 2 · context and answers for the window."""
     resolution: float | None = None
     """Metres per pixel that the model was made for; None: the image's own grid."""
+    enlarge: float = 1.0
+    """With `resolution`: how many times finer than an image's own pixels the model's may be, where those are coarser
+    than it wants; 1: images are reduced only."""
     spacing: tuple[float, float, float] | None = None
     """Volumes: millimetres between voxels (z, y, x) that the model was made for; None: the series' own grid."""
     orientation: str | None = None
@@ -96,6 +99,8 @@ class ModelManifest:
                 f"{self.name}: orientation must be one of L R, one of P A and one of S I, in this order, such as LPS, "
                 f"got {self.orientation!r}"
             )
+        if not 1 <= self.enlarge <= 8:
+            raise ValueError(f"{self.name}: enlarge must be a factor of 1 to 8, got {self.enlarge}")
         if self.resolution is not None and self.resolution <= 0:
             raise ValueError(f"{self.name}: resolution must be metres per pixel above 0, got {self.resolution}")
 

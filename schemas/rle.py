@@ -14,6 +14,7 @@ which is how Arrow keeps binary columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,18 @@ def from_coco_rle(string: bytes | str, box: Box) -> Runs:
     """Canonical runs in source coordinates. Raises ValueError where the string does not describe a crop of this box."""
     data = np.frombuffer(string.encode() if isinstance(string, str) else string, np.uint8)
     return from_coco_rles(data, np.array([0, len(data)]), _box_rows(box))[0]
+
+
+def from_coco_counts(counts: Sequence[int] | NDArray[np.integer[Any]], box: Box) -> Runs:
+    """Canonical runs of uncompressed counts. Raises ValueError where they do not fill this box."""
+    lengths = np.asarray(counts, np.int64)
+    if (lengths < 0).any() or int(lengths.sum()) != box.volume:
+        raise ValueError(f"counts must be at least 0 and add up to {box.volume} pixels, they make {int(lengths.sum())}")
+    ends = np.cumsum(lengths)[1::2]
+    starts = ends - lengths[1::2]
+    present = np.flatnonzero(ends > starts)
+    mask = np.zeros(len(present), np.intp)
+    return _cut_into_columns(starts[present], ends[present], mask, _box_rows(box))[0]
 
 
 def coco_rle_strings(

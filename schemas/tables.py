@@ -289,7 +289,11 @@ FAILURES = table_schema(
     [
         column("source_id", pa.string(), "identity of the source"),
         column("source_uri", pa.string(), "what could not be processed, without credentials"),
-        column("scope", pa.string(), "`input` (all of it), `tile` (the box) or `skipped` (never opened)"),
+        column(
+            "scope",
+            pa.string(),
+            "`input` (all of it), `tile` (the box), `skipped` (never opened) or `output` (an object of a volume)",
+        ),
         column("tile", pa.string(), "index of the work tile, z-y-x", nullable=True),
         *(field.with_nullable(True) for field in PIXEL_BOX),
         column("reason", pa.string(), "stable reason code"),

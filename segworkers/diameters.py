@@ -74,7 +74,7 @@ def slice_axes(parts: SliceParts, geometry: VolumeGeometry) -> Axes:
 
 
 def max_diameters_mm(parts: SliceParts, geometry: VolumeGeometry) -> _Floats:
-    """(m,) largest distance between two voxel centres (IBSI L0JK, on centres); NaN for a mask of one voxel.
+    """(m,) largest distance between two voxel centres; NaN for a mask of one voxel.
 
     Exact: all pairs of hull vertices, of those pairs of slices that could hold a longer one than was found already.
     """

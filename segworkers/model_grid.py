@@ -2,8 +2,8 @@
 
 Windows, masks and the merge live on the model's grid. Measurements are made on the source's own (native) grid: native
 pixel X belongs to the model pixel that its centre falls in, floor((X + 0.5) / scale). Every native pixel belongs to
-exactly one model pixel, so cells partition the native grid too. Images are reduced only; along an axis of a volume,
-most often across its slices, the model's grid may be finer: then some of its pixels have no native one.
+exactly one model pixel, so cells partition the native grid too. The model's grid may be finer along an axis, most often
+across the slices of a volume: then some of its pixels have no native one.
 """
 
 from __future__ import annotations

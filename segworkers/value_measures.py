@@ -48,8 +48,6 @@ class ValueMeasurements:
     p90: _Floats
     min: _Floats
     max: _Floats
-    invalid_count: _Ints
-    """(m,) voxels that were left out: padding, and what is not a finite number."""
     reason: NDArray[np.object_]
     """(m,) code of why the statistics are NaN; None where they are not."""
 
@@ -118,7 +116,7 @@ class ValueAccumulator:
                 )  # short integers: radix sort, in linear time
                 table[mask] = _statistics(values)
         columns = dict(zip(STATISTICS, table.T, strict=True))
-        return ValueMeasurements(**columns, invalid_count=self._seen - self._kept, reason=reason)
+        return ValueMeasurements(**columns, reason=reason)
 
     def _rows(self, z: int) -> slice:
         """Runs in slice z."""

@@ -41,10 +41,6 @@ class VolumeMeasurements:
     """(m,) largest distance between two voxel centres; NaN for a mask of one voxel."""
     surface_mm2: _Floats
     """(m,) of the marching-cubes mesh."""
-    touches_border: NDArray[np.bool_]
-    """(m,) whether a voxel lies in the first or last row, column or slice (of several) of the volume."""
-    spans_gap: NDArray[np.bool_]
-    """(m,) whether the mask has voxels on both sides of missing slices."""
     plane: Plane
     """Of the slices, and so of long and short axis."""
 
@@ -61,9 +57,6 @@ def measure_in_patient(runs: Runs, offsets: NDArray[np.integer[Any]], geometry: 
         mask = int(np.argmax(outside))
         raise ValueError(f"mask {mask} has the box {boxes[mask].tolist()}, outside a volume of shape {geometry.shape}")
     volume, centroid = _moments(parts, geometry)
-    first_axis = 0 if geometry.shape[0] > 1 else 1
-    at_edge = (boxes[:, :3] == 0) | (boxes[:, 3:] == np.array(geometry.shape))
-    gaps = np.array(geometry.gaps, np.int64)
     return VolumeMeasurements(
         voxel_count=np.add.reduceat(parts.count, parts.ends[:-1]) if len(boxes) else parts.count,
         volume_mm3=volume,
@@ -72,8 +65,6 @@ def measure_in_patient(runs: Runs, offsets: NDArray[np.integer[Any]], geometry: 
         axes=slice_axes(parts, geometry),
         max_diameter_mm=max_diameters_mm(parts, geometry),
         surface_mm2=surfaces_mm2(runs, offsets, boxes, geometry),
-        touches_border=np.any(at_edge[:, first_axis:], axis=1),
-        spans_gap=np.any((boxes[:, :1] <= gaps) & (boxes[:, 3:4] - 1 > gaps), axis=1),
         plane=geometry.plane,
     )
 

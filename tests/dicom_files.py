@@ -276,7 +276,7 @@ def plant(made: Dataset, word: str = SENTINEL) -> None:
 
 
 MEANINGFUL = {
-    "RescaleType", "Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "StackID", "TimezoneOffsetFromUTC",
+    "RescaleType", "StackID", "TimezoneOffsetFromUTC",
     "TargetUID", "AffectedSOPInstanceUID",
 }  # fmt: skip
 """Text that decisions or the allow-list of technical attributes read."""

@@ -78,8 +78,9 @@ def make(name: str, folder: Path, *, word: str | None = None, alone: bool = True
     variant = _MAKERS[name]()
     for one in () if alone else variant.slices:
         one.PatientID = name
-        for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
             setattr(one, keyword, uid(name, getattr(one, keyword)))
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
     made = save(variant.slices, folder, variant.names, word=word)
     if variant.damage:
         variant.damage(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from segworkers.lattice import Lattice
 from segworkers.merging import MergeWorker, merge_tasks
 from segworkers.model_grid import ModelGrid
 from segworkers.objects import Objects
+from segworkers.orientation import NO_FLIPS, Flips
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.receipts import Receipt
 from segworkers.tiling import TilePlan, margin_of
@@ -30,9 +32,11 @@ def plan_for(reader: Any, segmenter: Any, group: Zyx) -> SourcePlan:
     return SourcePlan(source=source, grid=ModelGrid(shape, shape), tiles=tiles, bands=tuple(range(len(source.bands))))
 
 
-def run_source(reader: Any, segmenter: Any, group: Zyx, seed: int = 0) -> tuple[Objects, list[Receipt]]:
+def run_source(
+    reader: Any, segmenter: Any, group: Zyx, seed: int = 0, flips: Flips = NO_FLIPS
+) -> tuple[Objects, list[Receipt]]:
     """All objects, and the receipts in plan order."""
-    plan = plan_for(reader, segmenter, group)
+    plan = replace(plan_for(reader, segmenter, group), flips=flips)
     store: Any = MemoryStore()
     worker = TileWorker(reader, segmenter, store, segmenter.manifest)
     indices = [tile.index for tile in plan.tiles]

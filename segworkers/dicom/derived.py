@@ -29,7 +29,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.valuerep import DA, DT, TM
 
 import segworkers.dicom.quiet  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from schemas.errors import InputError
+from schemas.errors import InputError, SegworkersError
 from schemas.volumes import VolumeFacts
 from segworkers.dicom.opening import opened
 from segworkers.dicom.places import FileState, Places
@@ -201,7 +201,9 @@ def guarded(facts: VolumeFacts, what: str) -> Generator[None]:
     """Errors of libraries become InputError `output_failed`: their own words may repeat what stands in a header."""
     try:
         yield
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError, OverflowError) as error:
+    except SegworkersError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a series that a library stumbles over must not end the archive's run
         raise InputError(
             "output_failed",
             f"series {facts.series_id}: its {what} cannot be written ({type(error).__name__}).",

@@ -23,8 +23,10 @@ from segworkers.dicom.locations import suffix_of
 from segworkers.dicom.modalities import modality_of
 from segworkers.dicom.pet_headers import PET_TAGS, acquisition_time, pet_header
 from segworkers.dicom.places import Candidate, Places, Unusable, split_member
+from segworkers.dicom.real_world import as_stored, real_world
 from segworkers.dicom.series import VOLUME_CLASSES
 from segworkers.dicom.slides import WHOLE_SLIDE_STORAGE, is_level, read_part
+from segworkers.dicom.technical_texts import shown
 
 _KEYWORDS = (
     *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "ContentDate", "ContentTime", "Modality"),
@@ -38,9 +40,20 @@ _KEYWORDS = (
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "LossyImageCompression"),
     "RealWorldValueMappingSequence",
     *("BurnedInAnnotation", "ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber"),
-    *("PyramidUID", "TotalPixelMatrixRows", "TotalPixelMatrixColumns"),
+    *("PyramidUID", "ContainerIdentifier", "TotalPixelMatrixRows", "TotalPixelMatrixColumns"),
 )
-WANTED = frozenset((*map(tag_of, _KEYWORDS), SHARED, PER_FRAME, *PET_TAGS))
+_PEOPLE = tuple(
+    tag_of(keyword)
+    for keyword in (
+        *("PatientName", "PatientID", "PatientBirthName", "PatientMotherBirthName", "PatientBirthDate"),
+        *("OtherPatientNames", "OtherPatientIDs", "PatientAddress", "AccessionNumber", "StudyID"),
+        *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "NameOfPhysiciansReadingStudy"),
+        *("RequestingPhysician", "ResponsiblePerson", "InstitutionName"),
+    )
+)
+"""Read to be compared with technical texts in memory; but for PatientID nothing of them is kept."""
+
+WANTED = frozenset((*map(tag_of, _KEYWORDS), SHARED, PER_FRAME, *_PEOPLE, *PET_TAGS))
 """Tags that are read."""
 
 REMOTE_FIRST_BYTES = 64 * 1024
@@ -184,6 +197,7 @@ def _plane(at: FrameGroups) -> dict[str, Any]:
         "stack_id": at.text("StackID"),
         "in_stack_position": at.integer("InStackPositionNumber"),
         "pyramid_uid": at.text("PyramidUID"),
+        "container": at.text("ContainerIdentifier"),
         "matrix": tuple(each for each in matrix if each),
         "concatenation_uid": at.text("ConcatenationUID"),
         "concatenation_number": at.integer("InConcatenationNumber"),
@@ -205,22 +219,18 @@ def _pixels(at: FrameGroups) -> dict[str, Any]:
         "high_bit": stored - 1 if high is None else high,
         "signed": signed,
         "photometric": at.text("PhotometricInterpretation"),
-        "padding": _signed(at.integer("PixelPaddingValue"), signed, allocated),
-        "padding_limit": _signed(at.integer("PixelPaddingRangeLimit"), signed, allocated),
+        "padding": as_stored(at.integer("PixelPaddingValue"), signed, allocated),
+        "padding_limit": as_stored(at.integer("PixelPaddingRangeLimit"), signed, allocated),
         "has_pixels": at.top.has_pixels,
         "slope": at.number("RescaleSlope"),
         "intercept": at.number("RescaleIntercept"),
         "rescale_type": at.text("RescaleType"),
         "has_modality_lut": bool(at.top.items(tag_of("ModalityLUTSequence"))),
         "has_real_world_mapping": at.has_items("RealWorldValueMappingSequence"),
+        **real_world(at, signed, allocated),
         "is_lossy": at.text("LossyImageCompression") == "01",
         "burned_in": burned_in if burned_in in _YES_NO else "",
     }
-
-
-def _signed(value: int | None, signed: bool, allocated: int) -> int | None:
-    """Two's complement: the VR of padding values is US or SS, and files often have the wrong one."""
-    return value - (1 << allocated) if value is not None and signed and value >= 1 << (allocated - 1) else value
 
 
 def _times(at: FrameGroups) -> dict[str, Any]:
@@ -243,11 +253,14 @@ def _times(at: FrameGroups) -> dict[str, Any]:
 def _technique(at: FrameGroups) -> dict[str, Any]:
     agent = at.text("ContrastBolusAgent")
     told = any(tag_of(name) in at.top.raw for name in ("ContrastBolusAgent", "ContrastBolusAgentSequence"))
+    people = tuple(at.top.text(tag) for tag in _PEOPLE if tag in at.top.raw)
+    texts = (at.text("Manufacturer"), at.text("ManufacturerModelName"), at.text("ConvolutionKernel"))
+    maker, model, kernel = shown(*texts, people)
     return {
-        "manufacturer": at.text("Manufacturer"),
-        "model": at.text("ManufacturerModelName"),
+        "manufacturer": maker,
+        "model": model,
         "kvp": at.number("KVP"),
-        "kernel": at.text("ConvolutionKernel"),
+        "kernel": kernel,
         "has_contrast": bool(agent or at.top.items(tag_of("ContrastBolusAgentSequence"))) if told else None,
     }
 

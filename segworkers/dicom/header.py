@@ -118,7 +118,11 @@ class Header:
     has_modality_lut: bool = False
     """ModalityLUTSequence (0028,3000) has items."""
     has_real_world_mapping: bool = False
-    """RealWorldValueMappingSequence (0040,9096) has items, of the image or of the frame; what they say is not read."""
+    """RealWorldValueMappingSequence (0040,9096) has items, of the image or of the frame."""
+    real_world: tuple[float, ...] = ()
+    """Slope, intercept, first and last stored value of its only item, where that is linear and its unit is known."""
+    real_world_unit: str = ""
+    """UCUM code of that item, one of `segworkers.dicom.real_world.UNITS`."""
     is_lossy: bool = False
     """LossyImageCompression (0028,2110) 01."""
     burned_in: str = ""
@@ -162,6 +166,8 @@ class Header:
 
     pyramid_uid: str = field(default="", repr=False)
     """PyramidUID (0008,0019): what the levels of one slide share; "" in older files."""
+    container: str = field(default="", repr=False)
+    """ContainerIdentifier (0040,0512) of a slide: the glass."""
     matrix: tuple[int, ...] = ()
     """TotalPixelMatrixRows (0048,0007) and TotalPixelMatrixColumns (0048,0006) of a level of a slide."""
     slide: SlidePart | None = field(default=None, repr=False)
@@ -170,6 +176,8 @@ class Header:
     """Reason code, message and hint where it holds a level that cannot be read."""
 
     manufacturer: str = ""
+    """Manufacturer (0008,0070); like model and kernel "" where it may not be shown
+    (`segworkers.dicom.technical_texts`)."""
     model: str = ""
     """ManufacturerModelName (0008,1090)."""
     kvp: float | None = None

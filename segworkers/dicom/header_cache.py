@@ -32,10 +32,10 @@ _DEFAULTS = {each.name: (None if each.default is MISSING else each.default) for 
 _TUPLES = frozenset(name for name, each in Header.__annotations__.items() if "tuple" in str(each))
 _KINDS = (Header, PetHeader, SlidePart, Level, SlideFile)
 _SHAPE = repr([sorted(kind.__annotations__.items()) for kind in _KINDS])
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """To be raised whenever the same bytes of a file give other headers, reasons or frames than before: a change of
-`file_headers`, `header_bytes`, `elements`, `functional_groups`, `pet_headers` or `slides.read_part` that leaves the
-attributes as they are. A change of the attributes themselves is seen without it."""
+`file_headers`, `header_bytes`, `elements`, `functional_groups`, `pet_headers`, `real_world`, `technical_texts` or
+`slides.read_part` that leaves the attributes as they are. A change of the attributes themselves is seen without it."""
 
 _VERSION = f"{hashlib.blake2b(_SHAPE.encode(), digest_size=8).hexdigest()}-{PARSER_VERSION}"
 """Headers with other attributes, or of another parser, are read again."""
@@ -51,11 +51,16 @@ class HeaderCache:
     def load(self, key: str) -> list[tuple[str, FileState, Outcome]]:
         """Places, states and outcomes of a chunk, in the order of storing; [] where there is none, or a torn one."""
         try:
+            return [_entry(json.loads(line)) for line in self.lines(key)]
+        except (ValueError, KeyError, TypeError):
+            return []
+
+    def lines(self, key: str) -> list[bytes]:
+        """A chunk as it is stored, a file a line, for `outcome_of` and `series_of`; [] as above."""
+        try:
             lines = gzip.decompress(self._path(key).read_bytes()).splitlines()
-            if not lines or json.loads(lines[0]) != _VERSION:
-                return []
-            return [_entry(json.loads(line)) for line in lines[1:]]
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            return lines[1:] if lines and json.loads(lines[0]) == _VERSION else []
+        except (OSError, EOFError, ValueError):
             return []
 
     def store(self, key: str, found: Iterable[tuple[Candidate, Outcome]]) -> None:
@@ -76,6 +81,17 @@ class HeaderCache:
 def chunk_key(searched: str, first: Candidate) -> str:
     """Name of a chunk: of its first file and of the input it was found in, as inputs may overlap."""
     return hashlib.blake2b(f"{searched}\n{first.place}".encode(), digest_size=16).hexdigest()
+
+
+def outcome_of(line: bytes) -> Outcome:
+    """What a line of a chunk says of its file. Raises ValueError, KeyError or TypeError where it is torn."""
+    return _entry(json.loads(line))[2]
+
+
+def series_of(line: bytes) -> str | None:
+    """SeriesInstanceUID of the DICOM file of a line, the original; None of other files. Raises as `outcome_of`."""
+    told: Any = json.loads(line)[3]
+    return str(told[0].get("series_uid", "")) if told and not isinstance(told, str) else None
 
 
 def _lasts(outcome: Outcome) -> bool:

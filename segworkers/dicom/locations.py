@@ -14,8 +14,9 @@ import fnmatch
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import obstore
 from obstore.exceptions import BaseError
@@ -38,6 +39,13 @@ RUN_FILE = "run.json"
 """Marks a run folder, which is never searched for inputs."""
 
 
+HIDDEN = "hidden"
+"""Kind of files and folders whose names begin with a dot."""
+
+RUN_FOLDERS = "run folders"
+"""Kind of folders that hold earlier runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """How to search: what is passed over, and where bytes come from."""
@@ -45,6 +53,8 @@ class Search:
     places: Places
     passed_over: frozenset[str] = frozenset()
     """Endings of names, lower case with their dot, that other readers open."""
+    counts: Counter[str] = field(default_factory=Counter[str])
+    """What was passed over because of its name or place, by what it is; grows while `candidates` is consumed."""
 
     def candidates(self, location: Location) -> Iterator[Candidate | Unusable]:
         """Every file that may be DICOM: of a folder, glob, file, DICOMDIR, zip, S3 object or prefix; else none."""
@@ -94,9 +104,11 @@ class Search:
                 folders.clear()
                 continue
             if (found.st_dev, found.st_ino) in seen or RUN_FILE in files:
+                self.counts[RUN_FOLDERS] += RUN_FILE in files
                 folders.clear()
                 continue
             seen.add((found.st_dev, found.st_ino))
+            self.counts[HIDDEN] += sum(name.startswith(".") for name in (*folders, *files))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
                 if not name.startswith(".") and not self._is_foreign(name):
@@ -144,6 +156,7 @@ class Search:
                 if name.endswith(f"/{RUN_FILE}"):  # sorts before the shards and tables of its run
                     runs.add(name.removesuffix(RUN_FILE))
                 hidden = any(part.startswith(".") for part in below.split("/"))
+                self.counts[HIDDEN] += hidden
                 if not (hidden or is_dicomdir(name) or self._is_foreign(name) or _is_under(name, runs)):
                     yield from self._entry(name, state)
         except (BaseError, OSError, ValueError) as error:

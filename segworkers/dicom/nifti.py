@@ -1,4 +1,4 @@
-"""NIfTI-1 files of a volume: its lesions as a label map, and on request its values (`.nii.gz`).
+"""NIfTI-1 files of a volume: its lesions as a label map (`.nii.gz`).
 
 NIfTI counts millimetres to the right, front and head (RAS), DICOM to the left, back and head (LPS): the affine is
 turned once, here; voxels stay in their order. Files are written slice by slice and hold no name, date or description;
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,6 @@ _LONGEST_SIDE = 32_767
 _SCANNER = 1
 """Code of coordinates that are the scanner's (NIFTI_XFORM_SCANNER_ANAT)."""
 
-ReadSlice = Callable[[int], NDArray[Any]]
-"""Slice z to its calibrated values (y, x)."""
-
 
 def write_nifti(facts: VolumeFacts, objects: Iterable[Lesion], folder: Path) -> list[Path]:
     """Write `SERIES-labels.nii.gz`: 0, or the lesion's `mask_value` (1, 2, … in order where those are not distinct).
@@ -48,13 +45,6 @@ def write_nifti(facts: VolumeFacts, objects: Iterable[Lesion], folder: Path) -> 
     dtype = _label_type(max(values, default=0))
     path = folder / f"{facts.series_id}-labels.nii.gz"
     return [_write(path, facts, dtype, _label_planes(lesions, values, facts.geometry, dtype))]
-
-
-def write_image_nifti(facts: VolumeFacts, dtype: str, read: ReadSlice, folder: Path) -> list[Path]:
-    """Write `SERIES-image.nii.gz`: the calibrated values in `dtype` (int16, float32). Raises as `write_nifti` does."""
-    kind = np.dtype(dtype)
-    planes = (read(z) for z in range(facts.geometry.shape[0]))
-    return [_write(folder / f"{facts.series_id}-image.nii.gz", facts, kind, planes)]
 
 
 def ras_affine(geometry: VolumeGeometry) -> NDArray[np.float64]:

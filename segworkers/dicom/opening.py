@@ -44,7 +44,11 @@ def _file(places: Places, place: str, planned: FileState) -> Generator[BinaryIO]
         return
     found = places.state(place)
     _compare(found, planned)
-    if member is None and found.size > WHOLE_BYTES:
+    if member is not None:
+        with places.open_member(place) as file:
+            yield file
+        return
+    if found.size > WHOLE_BYTES:
         bucket, key = split_s3(place)
         with open_remote(places.store(bucket), key) as file:
             yield file

@@ -2,7 +2,8 @@
 
     OUT/dicom/GENERATION.KEY/SERIES-seg.dcm, SERIES-report.dcm, SERIES-labels.nii.gz, SERIES-INSTANCE.png
 
-What cannot be written for a series is told with its reason; the tables are complete without it.
+What cannot be written for a series is told with its reason, whatever a library raised, and the rest goes on; the
+tables are complete without it.
 """
 # duckdb and pyarrow are partly untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -10,7 +11,7 @@ What cannot be written for a series is told with its reason; the tables are comp
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,12 +26,12 @@ from schemas.errors import InputError
 from schemas.sources import Source
 from schemas.volumes import VolumeFacts
 from segworkers.dicom.crosswalk import Crosswalk
-from segworkers.dicom.derived import Algorithm, ObjectOptions
-from segworkers.dicom.lesions import Lesion
+from segworkers.dicom.derived import Algorithm, ObjectOptions, guarded
+from segworkers.dicom.lesions import Lesion, overlap
 from segworkers.dicom.montage import write_montages
 from segworkers.dicom.nifti import write_nifti
 from segworkers.dicom.report import write_sr
-from segworkers.dicom.segmentation import segmentation_type, write_seg
+from segworkers.dicom.segmentation import write_seg
 from segworkers.dicom.terms import ClassTerms
 from segworkers.publishing import Published, put_local
 from segworkers.readers.base import Reader
@@ -70,12 +71,23 @@ class OutputTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFailure:
+    """An object that was asked for and could not be written."""
+
+    reason: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
     """What was written for one volume, and what could not be."""
 
     source_id: str
-    files: tuple[Published, ...]
-    problems: tuple[str, ...] = ()
+    source_uri: str
+    files: tuple[Published, ...] = ()
+    failures: tuple[OutputFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class OutputWorker:
@@ -92,13 +104,13 @@ class OutputWorker:
         if self._store.exists(note):
             raw = json.loads(self._store.read(note))
             files = tuple(Published(**each) for each in raw["files"])
-            return Outputs(source_id=raw["source_id"], files=files, problems=tuple(raw["problems"]))
+            return _outputs(task, files, (), tuple(raw["warnings"]))
         with self._store.scratch() as scratch:
             lesions = list(self._lesions(task, scratch))
-            written, problems = self._write(task, lesions, scratch)
+            written, failures = self._write(task, lesions, scratch)
             files = tuple(put_local(self._store, f"{task.name}/{path.name}", path, 0) for path in written)
-        made = Outputs(source_id=task.source.source_id, files=files, problems=tuple(problems))
-        if not problems:  # else the next run tries again
+        made = _outputs(task, files, tuple(failures), tuple(_warnings(task, lesions)))
+        if not failures:  # else the next run tries again
             self._store.create(note, json.dumps(asdict(made)).encode())
         return made
 
@@ -117,11 +129,37 @@ class OutputWorker:
                 for row in batch.to_pylist():
                     yield Lesion.from_row(row)
 
-    def _write(self, task: OutputTask, lesions: list[Lesion], folder: Path) -> tuple[list[Path], list[str]]:
-        facts = task.source.volume
-        assert facts is not None, "only volumes have these outputs"
+    def _write(self, task: OutputTask, lesions: list[Lesion], folder: Path) -> tuple[list[Path], list[OutputFailure]]:
+        """Each object by itself: what one of them fails on is no reason to lose the others."""
+        facts = _facts(task)
         stack = self._crosswalk.stack(facts.series_id, task.source.fingerprint)
-        options = ObjectOptions(
+        options = self._options(task)
+        written: list[Path] = []
+        failures: list[OutputFailure] = []
+
+        def attempt(what: str, make: Callable[[], list[Path]]) -> list[Path]:
+            try:
+                with guarded(facts, what):
+                    made = make()
+            except InputError as error:
+                failures.append(OutputFailure(reason=error.reason, message=error.message, hint=error.hint))
+                return []
+            written.extend(made)
+            return made
+
+        wanted = task.wanted
+        if wanted.seg != "none":
+            segments = attempt("segmentation", lambda: write_seg(stack, facts, lesions, options, folder))
+            if wanted.sr and segments:
+                attempt("report", lambda: write_sr(stack, facts, lesions, segments, options, folder))
+        if wanted.nifti:
+            attempt("label map", lambda: write_nifti(facts, lesions, folder))
+        if wanted.montages:
+            attempt("montages", lambda: self._montages(task.source, facts, lesions, folder))
+        return written, failures
+
+    def _options(self, task: OutputTask) -> ObjectOptions:
+        return ObjectOptions(
             generation=task.generation,
             made_at=datetime.fromisoformat(task.made_at).replace(tzinfo=None),
             algorithm=task.algorithm,
@@ -130,29 +168,6 @@ class OutputWorker:
             terms=task.terms,
             segmentation="binary" if task.wanted.seg == "none" else task.wanted.seg,
         )
-        written: list[Path] = []
-        problems: list[str] = []
-        try:
-            if task.wanted.seg != "none":
-                segmentations = write_seg(stack, facts, lesions, options, folder)
-                written += segmentations
-                if segmentation_type(lesions, options) != task.wanted.seg:
-                    problems.append(
-                        f"series {facts.series_id}: objects overlap, so the SEG is binary, not a label map."
-                    )
-                if task.wanted.sr:
-                    written += write_sr(stack, facts, lesions, segmentations, options, folder)
-        except InputError as error:
-            problems.append(str(error))
-        for wanted, make in (
-            (task.wanted.nifti, lambda: write_nifti(facts, lesions, folder)),
-            (task.wanted.montages, lambda: self._montages(task.source, facts, lesions, folder)),
-        ):
-            try:
-                written += make() if wanted else []
-            except InputError as error:
-                problems.append(str(error))
-        return written, problems
 
     def _montages(self, source: Source, facts: VolumeFacts, lesions: list[Lesion], folder: Path) -> list[Path]:
         def read(box: Box) -> NDArray[Any]:
@@ -160,3 +175,21 @@ class OutputWorker:
             return np.asarray(block.pixels[0])
 
         return write_montages(facts, lesions, read, folder)
+
+
+def _facts(task: OutputTask) -> VolumeFacts:
+    assert task.source.volume is not None, "only volumes have these outputs"
+    return task.source.volume
+
+
+def _outputs(
+    task: OutputTask, files: tuple[Published, ...], failures: tuple[OutputFailure, ...], warnings: tuple[str, ...]
+) -> Outputs:
+    source = task.source
+    return Outputs(source_id=source.source_id, source_uri=source.uri, files=files, failures=failures, warnings=warnings)
+
+
+def _warnings(task: OutputTask, lesions: list[Lesion]) -> Iterator[str]:
+    """What is written otherwise than it was asked for."""
+    if task.wanted.seg == "labelmap" and overlap(lesions):
+        yield f"series {_facts(task).series_id}: objects overlap, so the SEG is binary, not a label map."

@@ -59,7 +59,8 @@ def pixel_facts(headers: Sequence[Header]) -> PixelFacts:
     flags = {
         "monochrome1": photometric == "MONOCHROME1",
         "modality_lut": any(h.has_modality_lut for h in headers),
-        "real_world_mapping_ignored": any(h.has_real_world_mapping for h in headers),
+        "real_world_mapping": all(map(is_real_world, headers)),
+        "real_world_mapping_ignored": any(h.has_real_world_mapping and not is_real_world(h) for h in headers),
         "lossy": any(h.is_lossy for h in headers),
         "derived": any(h.image_type[:1] == ("DERIVED",) for h in headers),
         "burned_in_annotation": any(h.burned_in == "YES" for h in headers),
@@ -77,8 +78,29 @@ def pixel_facts(headers: Sequence[Header]) -> PixelFacts:
 def unit_of(header: Header) -> str | None:
     """Unit of one frame's calibrated values; None where it has none, or says one that is not defined.
 
-    HU only for CT that is no localizer and whose RescaleType says so or nothing (PS3.3 C.11.1.1.2).
+    HU only for CT that is no localizer and whose RescaleType says so or nothing (PS3.3 C.11.1.1.2). Of a real world
+    value mapping that is applied it is the UCUM code.
     """
+    return header.real_world_unit if is_real_world(header) else _rescaled_unit(header)
+
+
+def is_real_world(header: Header) -> bool:
+    """Whether the real world value mapping is what calibrates a frame.
+
+    It does where it is the only calibration: no Modality LUT, no rescale or one that changes nothing, no unit without
+    it; and where it has a value for everything that the stored bits can hold.
+    """
+    if not header.real_world or header.has_modality_lut or header.modality == "PT":
+        return False
+    given = (header.slope, header.intercept)
+    if given not in ((1.0, 0.0), (None, None)) or (given == (None, None) and header.modality == "CT"):
+        return False
+    first, last = sorted(header.real_world[2:])
+    low, high = _stored_range(header.bits_stored, header.signed)
+    return first <= low and high <= last and _rescaled_unit(header) is None
+
+
+def _rescaled_unit(header: Header) -> str | None:
     if header.has_modality_lut or is_localizer(header):
         return None
     if header.modality == "PT":
@@ -149,7 +171,9 @@ def _check_rescale(header: Header) -> None:
 
 
 def rescale_of(header: Header) -> tuple[float, float]:
-    """Slope and intercept; 1 and 0 where the file has none (MR; PS3.3 C.11.1 is optional there)."""
+    """Slope and intercept of stored values; 1 and 0 where the file has none (MR; PS3.3 C.11.1 is optional there)."""
+    if is_real_world(header):
+        return header.real_world[0], header.real_world[1]
     return (1.0 if header.slope is None else header.slope), (0.0 if header.intercept is None else header.intercept)
 
 
@@ -157,9 +181,14 @@ def _is_exact(header: Header, bits: int, signed: bool) -> bool:
     slope, intercept = rescale_of(header)
     if header.has_modality_lut or not (slope.is_integer() and intercept.is_integer()):
         return False
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    low, high = _stored_range(bits, signed)
     ends = (low * slope + intercept, high * slope + intercept)
     return min(ends) >= _INT16[0] and max(ends) <= _INT16[1]
+
+
+def _stored_range(bits: int, signed: bool) -> tuple[int, int]:
+    """The least and greatest value that so many stored bits hold."""
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
 def _padding(signed: bool, allocated: int) -> Callable[[Header], tuple[int, int] | None]:

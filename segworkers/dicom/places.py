@@ -23,6 +23,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from schemas.errors import InputError
+from segworkers.dicom.zip_members import open_member
 from segworkers.ranges import open_remote
 from segworkers.readers.locations import split_s3
 from segworkers.readers.remote import s3_store
@@ -154,6 +155,15 @@ class Places:
             self._archives.move_to_end(archive)
             return self._archives[archive]
 
+    def open_member(self, place: str) -> BinaryIO:
+        """A member of a zip as a seekable file, to be closed; see `segworkers.dicom.zip_members`."""
+        archive, member = split_member(place)
+        try:
+            with self._lock:
+                return open_member(self.archive(archive), member or "", lambda: self._opened(archive))
+        except (OSError, BaseError, *ZIP_ERRORS) as error:
+            raise storage_refusal(error) from None
+
     def store(self, bucket: str) -> Any:
         """The obstore store of a bucket."""
         with self._lock:
@@ -172,6 +182,10 @@ class Places:
             return archive
         bucket, key = split_s3(archive)
         return open_remote(self.store(bucket), key)
+
+    def _opened(self, archive: str) -> BinaryIO:
+        file = self._file(archive)
+        return open(file, "rb") if isinstance(file, str) else file
 
     def _read_member(self, archive: str, member: str, start: int, stop: int | None) -> bytes:
         with self._lock, self.archive(archive).open(member) as file:

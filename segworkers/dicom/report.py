@@ -42,19 +42,24 @@ MAX_GROUPS = 1_000
 MILLIMETRE = Term("mm", "UCUM", "mm")
 """The unit of lengths."""
 
-LENGTHS = {
-    "long_axis_mm": Term("103339001", "SCT", "Long axis"),
-    "short_axis_mm": Term("103340004", "SCT", "Short axis"),
-    "max_diameter_mm": Term("L0JK", "IBSI", "Maximum 3D Diameter of a Mesh"),
+MAXIMUM = Term("56851009", "SCT", "Maximum")
+BETWEEN_CENTRES = Term("VOXEL_CENTRES", "99SEGWORKERS", "Distance between voxel centres")
+"""How diameters are measured; the standard has no code for it (a private one: PS3.16 8)."""
+
+LENGTHS: dict[str, tuple[Term, Term | None]] = {
+    "long_axis_mm": (Term("103339001", "SCT", "Long axis"), None),
+    "short_axis_mm": (Term("103340004", "SCT", "Short axis"), None),
+    "max_diameter_mm": (Term("81827009", "SCT", "Diameter"), MAXIMUM),
 }
-"""Column to concept. The largest 3-D diameter is IBSI's, taken between voxel centres."""
+"""Column to concept (PS3.16 CID 7470) and derivation. IBSI's maximum 3-D diameter (L0JK) is one between corners of a
+mesh, which is about a voxel longer, so it is not named here."""
 
 STATISTICS = {
     "value_mean": Term("373098007", "SCT", "Mean"),
     "value_sd": Term("386136009", "SCT", "Standard Deviation"),
     "value_median": Term("373099004", "SCT", "Median"),
     "value_min": Term("255605001", "SCT", "Minimum"),
-    "value_max": Term("56851009", "SCT", "Maximum"),
+    "value_max": MAXIMUM,
 }
 """Column to derivation (PS3.16 CID 7464)."""
 
@@ -115,8 +120,8 @@ def write_sr(
 def quantity(unit: str | None, facts: VolumeFacts) -> Quantity | None:
     """What values in a unit of the tables mean (PS3.16 CID 7469, CID 83, CID 84).
 
-    Becquerels become SUVbw where the factor is known. MR signals are numbers without a unit. None for anything else: a
-    number of nothing in particular is not reported.
+    Becquerels become SUVbw where the factor is known. MR signals are numbers without a unit; where MR values have one,
+    it does not say what they are. None for anything else: a number of nothing in particular is not reported.
     """
     if unit == "HU":
         return Quantity(Term("112031", "DCM", "Attenuation Coefficient"), Term("[hnsf'U]", "UCUM", "Hounsfield unit"))
@@ -127,7 +132,7 @@ def quantity(unit: str | None, facts: VolumeFacts) -> Quantity | None:
             return Quantity(*_SUV, facts.suv_factor)
         concentration = Term("126377", "DCM", "Tracer Concentration")
         return Quantity(concentration, Term("Bq/ml", "UCUM", "Becquerels/milliliter"))
-    if facts.modality == "MR":
+    if facts.modality == "MR" and unit is None:
         return Quantity(Term("110852", "DCM", "MR signal intensity"), _NO_UNIT)
     return None
 
@@ -217,10 +222,18 @@ def _measurements(lesion: Lesion, facts: VolumeFacts) -> list[sr.Measurement]:
     found: list[sr.Measurement] = []
     if lesion.volume_mm3 is not None:
         found.append(sr.Measurement(name=codes.SCT.Volume, value=lesion.volume_mm3, unit=codes.UCUM.CubicMillimeter))
-    for column, name in LENGTHS.items():
+    for column, (name, derivation) in LENGTHS.items():
         value = getattr(lesion, column)
         if value is not None:
-            found.append(sr.Measurement(name=concept(name), value=value, unit=concept(MILLIMETRE)))
+            found.append(
+                sr.Measurement(
+                    name=concept(name),
+                    value=value,
+                    unit=concept(MILLIMETRE),
+                    derivation=derivation and concept(derivation),
+                    method=concept(BETWEEN_CENTRES),
+                )
+            )
     what = quantity(lesion.value_unit, facts)
     for column, derivation in STATISTICS.items():
         value = getattr(lesion, column)

@@ -55,18 +55,21 @@ class Decision:
     """Why there is no volume: reason code, message without identities, hint."""
 
 
-def decide(headers: Iterable[Header], names: Pseudonyms, digest: PixelDigest) -> list[Decision]:
+def decide(
+    headers: Iterable[Header], names: Pseudonyms, digest: PixelDigest, shared: frozenset[str] = frozenset()
+) -> list[Decision]:
     """Volumes and refusals, sorted by `series_id`: the same for the same headers in any order.
 
     All headers of a series must be given at once. `digest` is asked for the stored pixels of frames that may be copies
     of each other, and of no others; an InputError that it raises refuses the stack.
+    shared: SOPInstanceUIDs that other series of the archive claim too; those series may be given at other times.
     """
     series: dict[str, list[Header]] = defaultdict(list)
     for header in headers:
         series[header.series_uid].append(header)
     made: list[Decision] = []
     for members in series.values():
-        found = _found(canonical(members), digest)
+        found = _found(canonical(members), digest, shared)
         again: Counter[str] = Counter()
         for one in sorted(found, key=lambda f: (f.key, f.headers[0].sop_uid, f.headers[0].frame)):
             text = "\0".join((one.headers[0].series_uid, *one.key))
@@ -75,7 +78,7 @@ def decide(headers: Iterable[Header], names: Pseudonyms, digest: PixelDigest) ->
     return sorted(made, key=lambda decision: decision.series_id)
 
 
-def _found(headers: Sequence[Header], digest: PixelDigest) -> list[Found]:
+def _found(headers: Sequence[Header], digest: PixelDigest, shared: frozenset[str]) -> list[Found]:
     """Everything in one series."""
     found: list[Found] = []
     images: list[Header] = []
@@ -94,7 +97,7 @@ def _found(headers: Sequence[Header], digest: PixelDigest) -> list[Found]:
     problem = identity_problem(images)
     if problem:
         return [*found, _refused(("all",), images, problem)]
-    stacks = [one for group in _without_twins(groups(images)) for one in _of_group(group, digest)]
+    stacks = [one for group in _without_twins(groups(images), shared) for one in _of_group(group, digest)]
     if sum(one.problem is None for one in stacks) > 1:
         stacks = [one if one.problem else replace(one, notes=("several_volumes", *one.notes)) for one in stacks]
     return [*found, *stacks]
@@ -129,22 +132,37 @@ def identity_problem(headers: Sequence[Header]) -> InputError | None:
     return None
 
 
-def _without_twins(found: Sequence[Group]) -> list[Group]:
+def _without_twins(found: Sequence[Group], shared: frozenset[str]) -> list[Group]:
     """Groups that claim the same image get `duplicate_sop_instance`: it differs, or they would be one group.
 
-    Copies within one group are looked at by `segworkers.dicom.ordering`.
+    So do those that claim an image of another series. Copies within one group are looked at by
+    `segworkers.dicom.ordering`.
     """
     claimed = Counter(each for group in found for each in {(h.sop_uid, h.frame) for h in group.headers})
-    twins = [sum(claimed[each] > 1 for each in {(h.sop_uid, h.frame) for h in group.headers}) for group in found]
-    return [
-        group if group.problem or not count else replace(group, problem=_twins(count, len(group.headers)))
-        for group, count in zip(found, twins, strict=True)
-    ]
+    made: list[Group] = []
+    for group in found:
+        twins = sum(claimed[each] > 1 for each in {(h.sop_uid, h.frame) for h in group.headers})
+        problem = _twins(twins, len(group.headers)) if twins else shared_instances(group.headers, shared)
+        made.append(group if group.problem or problem is None else replace(group, problem=problem))
+    return made
 
 
 def _twins(count: int, total: int) -> InputError:
     return duplicate_sop_instance(
         f"{count} of {total} images claim to be images (SOPInstanceUID) that the series holds in another form too."
+    )
+
+
+def shared_instances(headers: Sequence[Header], shared: frozenset[str]) -> InputError | None:
+    """`duplicate_sop_instance` where some of the images are claimed by another series; else None.
+
+    SOPInstanceUID is unique among all objects (PS3.3 C.12.1): a reference to one of them may mean either.
+    """
+    count = sum(h.sop_uid in shared for h in headers)
+    if not count:
+        return None
+    return duplicate_sop_instance(
+        f"{count} of {len(headers)} images claim to be images (SOPInstanceUID) that another series holds too."
     )
 
 

@@ -17,13 +17,11 @@ from segworkers.dicom.geometry import Placed
 from segworkers.dicom.header import Header
 from segworkers.dicom.pixel_facts import PixelFacts, transfer_syntaxes
 from segworkers.dicom.suv import Suv
+from segworkers.dicom.technical_texts import kernel_text, maker_text, model_text
 from segworkers.pseudonyms import Kind, Pseudonyms
 
 REPAIRS = frozenset({"missing_slices", "variable_spacing", "gantry_tilt", "duplicates_dropped", "level_left_out"})
 """Notes of what the geometry or the list of slices was adapted to; and those that begin with `split_by_`."""
-
-_TECHNICAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,+/_()-]{0,63}")
-"""Names of makers, models and kernels; no caret, which separates the parts of a person's name."""
 
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -158,10 +156,10 @@ _PIXELS = (
 def _technical(headers: Sequence[Header]) -> dict[str, Any]:
     """The allow-list; None where slices differ."""
     return {
-        "manufacturer": _if(_TECHNICAL, _only(headers, lambda h: h.manufacturer)),
-        "model_name": _if(_TECHNICAL, _only(headers, lambda h: h.model)),
+        "manufacturer": maker_text(_only(headers, lambda h: h.manufacturer) or "", ()) or None,
+        "model_name": model_text(_only(headers, lambda h: h.model) or "", ()) or None,
         "kvp": _only(headers, lambda h: h.kvp),
-        "kernel": _if(_TECHNICAL, _only(headers, lambda h: h.kernel)),
+        "kernel": kernel_text(_only(headers, lambda h: h.kernel) or "") or None,
         "slice_thickness_mm": _only(headers, lambda h: h.slice_thickness),
         "contrast": _only(headers, lambda h: h.has_contrast),
     }

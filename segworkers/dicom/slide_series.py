@@ -1,6 +1,6 @@
 """Slide series: from the headers of whole-slide images to slides and refusals. Pure but for the digests of copies.
 
-Every file ends in exactly one decision. A slide is what shares a PyramidUID, in older files a frame of reference.
+Every file ends in exactly one decision. What a slide is: `segworkers.dicom.slide_groups`.
 A level that cannot be read is left out with its reason, unless it may be the one that is wanted: then the slide is
 refused. Labels, overviews and thumbnails are counted in a refusal of their own, `not_a_slide_level`.
 """
@@ -17,9 +17,10 @@ from schemas.sources import Source
 from schemas.volumes import SeriesFacts
 from segworkers.dicom.grouping import canonical
 from segworkers.dicom.header import Header
-from segworkers.dicom.series import identity_problem
+from segworkers.dicom.series import identity_problem, shared_instances
 from segworkers.dicom.series_rows import Found, identities_of, row_of
 from segworkers.dicom.slide import SPACING_TOLERANCE, Level, Slide, SlidePart, choose_level
+from segworkers.dicom.slide_groups import SlideGroup, slide_groups
 from segworkers.dicom.slides import slide_source, slides_of
 from segworkers.pseudonyms import Kind, Pseudonyms
 
@@ -49,11 +50,16 @@ class SlideDecision:
 
 
 def decide_slides(
-    headers: Iterable[Header], names: Pseudonyms, wanted_um: float | None, digest: FileDigest
+    headers: Iterable[Header],
+    names: Pseudonyms,
+    wanted_um: float | None,
+    digest: FileDigest,
+    shared: frozenset[str] = frozenset(),
 ) -> list[SlideDecision]:
     """Slides and refusals, sorted by `series_id`: the same for the same headers in any order.
 
     headers: of whole-slide images, all of a series at once. wanted_um: see `segworkers.dicom.slide.choose_level`.
+    shared: as in `segworkers.dicom.series.decide`.
     """
     series: dict[str, list[Header]] = defaultdict(list)
     for header in headers:
@@ -61,7 +67,7 @@ def decide_slides(
     made = [
         _decision(found, names)
         for files in series.values()
-        for found in _in_series(canonical(files), _Choice(names, wanted_um, digest))
+        for found in _in_series(canonical(files), _Choice(names, wanted_um, digest, shared))
     ]
     return sorted(made, key=lambda decision: decision.series_id)
 
@@ -73,6 +79,7 @@ class _Choice:
     names: Pseudonyms
     wanted_um: float | None
     digest: FileDigest
+    shared: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +108,7 @@ def _in_series(files: Sequence[Header], choice: _Choice) -> list[_Found]:
     problem = identity_problem(levels)
     if problem:
         return [*found, _Found(key=("all",), headers=levels, problem=problem)]
-    parts: dict[tuple[str, ...], list[Header]] = defaultdict(list)
-    for header in levels:
-        shared = ("pyramid", header.pyramid_uid) if header.pyramid_uid else ("frame", header.frame_of_reference_uid)
-        parts[shared].append(header)
-    slides = [_of_slide(key, members, choice) for key, members in parts.items()]
+    slides = [_of_slide(group, choice) for group in slide_groups(levels)]
     if len(slides) > 1:
         slides = [one if one.problem else replace(one, notes=("several_slides", *one.notes)) for one in slides]
     return [*found, *slides]
@@ -115,10 +118,12 @@ def _series_id(header: Header, key: tuple[str, ...], names: Pseudonyms) -> str:
     return names.of("series", "\0".join((header.series_uid, "slide", *key)))
 
 
-def _of_slide(key: tuple[str, ...], files: Sequence[Header], choice: _Choice) -> _Found:
+def _of_slide(group: SlideGroup, choice: _Choice) -> _Found:
     """The slide that some files make, and the level to read."""
-    copies = 0
+    key, files, copies = group.key, list(canonical(group.headers)), 0
     try:
+        if problem := shared_instances(files, choice.shared):
+            raise problem
         kept = _without_copies(files, choice.digest)
         copies, files = len(files) - len(kept), kept
         bad = [each for each in files if each.slide_problem]
@@ -136,7 +141,7 @@ def _of_slide(key: tuple[str, ...], files: Sequence[Header], choice: _Choice) ->
         **{note.partition(":")[0]: True for note in level.notes},
         "burned_in_annotation": any(each.burned_in == "YES" for each in files),
     }
-    notes = tuple(name for name, is_so in noticed.items() if is_so)
+    notes = (*group.notes, *(name for name, is_so in noticed.items() if is_so))
     return _Found(key=key, headers=files, copies=copies, slide=slide, level=level, notes=notes)
 
 
@@ -190,7 +195,8 @@ def _may_be_wanted(header: Header, level: Level, wanted_um: float | None) -> boo
 def _decision(found: _Found, names: Pseudonyms) -> SlideDecision:
     first = found.headers[0]
     series_id = _series_id(first, found.key, names)
-    who, originals = identities_of(first, names)
+    read = {file.uid for file in found.level.files} if found.level else ()
+    who, originals = identities_of(next((each for each in found.headers if each.sop_uid in read), first), names)
     source = None
     if found.slide and found.level:
         facts = SeriesFacts(

@@ -7,8 +7,8 @@ A class map comes from YAML or JSON:
       type: {value: "52988006", scheme: SCT, meaning: Lesion}
       sites: [{value: "10200004", scheme: SCT, meaning: Liver}]
 
-What a class leaves out, and classes that are not in the map, have the default: a lesion, site not said (PS3.16 CID
-7150, CID 7151).
+What a class leaves out, and classes that are not in the map, have what the model's bundle says, else the default: a
+lesion, site not said (PS3.16 CID 7150, CID 7151).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from schemas.bundles import ClassCodes, Code
 from schemas.errors import SpecError
 
 
@@ -43,33 +44,38 @@ class ClassTerms:
 DEFAULT_TERMS = ClassTerms()
 """A lesion, site not said."""
 
-_LIVER = Term("10200004", "SCT", "Liver")
-_LUNG = Term("39607008", "SCT", "Lung")
-_ORGAN = Term("123037004", "SCT", "Anatomical Structure")
-
-BUILT_IN_TERMS: dict[str, ClassTerms] = {
-    "liver_lesion": ClassTerms(sites=(_LIVER,)),
-    "liver": ClassTerms(_ORGAN, _LIVER),
-    "lung": ClassTerms(_ORGAN, _LUNG),
-    "metastasis": ClassTerms(type=Term("14799000", "SCT", "Neoplasm, Secondary"), sites=(_LUNG,)),
-}
-"""Terms of the built-in models' classes."""
-
 _PARTS = ("category", "type", "sites")
 _LONGEST = {"value": 16, "scheme": 16, "meaning": 64}
 """Characters: a value representation of SH, SH and LO (PS3.5 6.2)."""
 
 
-def class_terms(raw: Mapping[str, Any]) -> dict[str, ClassTerms]:
-    """A class map. Raises SpecError with all problems at once."""
+def model_terms(codes: Mapping[str, ClassCodes]) -> dict[str, ClassTerms]:
+    """The terms that a model's bundle brings along; what it leaves out has the default."""
+    return {label: _of_codes(each) for label, each in codes.items()}
+
+
+def _of_codes(codes: ClassCodes) -> ClassTerms:
+    category = DEFAULT_TERMS.category if codes.category is None else _of_code(codes.category)
+    kind = DEFAULT_TERMS.type if codes.type is None else _of_code(codes.type)
+    return ClassTerms(category, kind, tuple(_of_code(site) for site in codes.sites))
+
+
+def _of_code(code: Code) -> Term:
+    return Term(code.value, code.scheme, code.meaning)
+
+
+def class_terms(raw: Mapping[str, Any], known: Mapping[str, ClassTerms] | None = None) -> dict[str, ClassTerms]:
+    """A class map over what is `known` of classes. Raises SpecError with all problems at once."""
     problems: list[str] = []
-    terms = {label: _class(f"terms.{label}", entry, problems) for label, entry in raw.items()}
+    terms = dict(known or {})
+    for label, entry in raw.items():
+        terms[label] = _class(f"terms.{label}", entry, terms.get(label, DEFAULT_TERMS), problems)
     if problems:
         raise SpecError(problems)
     return terms
 
 
-def _class(where: str, entry: Any, problems: list[str]) -> ClassTerms:
+def _class(where: str, entry: Any, default: ClassTerms, problems: list[str]) -> ClassTerms:
     if not isinstance(entry, Mapping) or set(cast(Mapping[str, Any], entry)) - set(_PARTS):
         problems.append(f"{where}: expected a mapping with some of category, type and sites")
         return DEFAULT_TERMS
@@ -79,9 +85,11 @@ def _class(where: str, entry: Any, problems: list[str]) -> ClassTerms:
         problems.append(f"{where}.sites: expected a list of codes")
         sites = []
     return ClassTerms(
-        _term(f"{where}.category", given["category"], problems) if "category" in given else DEFAULT_TERMS.category,
-        _term(f"{where}.type", given["type"], problems) if "type" in given else DEFAULT_TERMS.type,
-        tuple(_term(f"{where}.sites[{k}]", site, problems) for k, site in enumerate(cast(list[Any], sites))),
+        _term(f"{where}.category", given["category"], problems) if "category" in given else default.category,
+        _term(f"{where}.type", given["type"], problems) if "type" in given else default.type,
+        tuple(_term(f"{where}.sites[{k}]", site, problems) for k, site in enumerate(cast(list[Any], sites)))
+        if "sites" in given
+        else default.sites,
     )
 
 

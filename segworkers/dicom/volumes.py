@@ -6,7 +6,7 @@ Stacks and slides go into the crosswalk.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,11 @@ from schemas.sources import DICOM_SCHEME, Source
 from segworkers.dicom.crosswalk import Crosswalk
 from segworkers.dicom.decoding import PixelFile
 from segworkers.dicom.header import Header
-from segworkers.dicom.header_cache import HeaderCache
+from segworkers.dicom.header_cache import HeaderCache, Outcome
 from segworkers.dicom.opening import opened
+from segworkers.dicom.partitions import Stretch
 from segworkers.dicom.places import FileState, Places
+from segworkers.dicom.scanning import instance_digest
 from segworkers.dicom.series import Decision, decide
 from segworkers.dicom.slide_series import decide_slides
 from segworkers.dicom.slides import WHOLE_SLIDE_STORAGE
@@ -47,18 +49,30 @@ class Decided:
     names: tuple[tuple[Kind, str, str], ...] = field(repr=False)
 
 
-def decide_series(
-    crosswalk: Crosswalk, series: Mapping[str, int], chunks: Iterable[str], slide_um: float | None = None
-) -> Decided:
-    """Decide on series (original UID: frames) whose headers lie in those chunks of the cache; keep stacks and slides.
+@dataclass(frozen=True, slots=True)
+class SeriesBatch:
+    """Some series, and where all their headers are: in chunks of the cache, or in stretches of partitions."""
+
+    series: Mapping[str, int] = field(repr=False)
+    """SeriesInstanceUID, the original: number of frames."""
+    chunks: tuple[str, ...] = ()
+    stretches: tuple[Stretch, ...] = ()
+    shared: frozenset[bytes] = frozenset()
+    """`segworkers.dicom.scanning.instance_digest` of SOP instances that another series claims too."""
+
+
+def decide_series(crosswalk: Crosswalk, batch: SeriesBatch, slide_um: float | None = None) -> Decided:
+    """Decide on a batch; keep stacks and slides.
 
     slide_um: micrometres a pixel that are wanted of slides; see `segworkers.dicom.slide.choose_level`.
-    Raises StoreError where the cache does not hold as many frames: a volume would lack slices that were found.
+    Raises StoreError where fewer frames are found than were counted: a volume would lack slices.
     """
-    headers = _headers(HeaderCache(crosswalk.folder), series, chunks)
+    headers = _headers(HeaderCache(crosswalk.folder), batch)
+    shared = {h.sop_uid for h in headers.values() if instance_digest(h.sop_uid) in batch.shared} if batch.shared else ()
     names, of_slides = crosswalk.pseudonyms(), [h for h in headers.values() if h.sop_class == WHOLE_SLIDE_STORAGE]
-    stacks = decide((h for h in headers.values() if h.sop_class != WHOLE_SLIDE_STORAGE), names, PixelDigests())
-    slides = decide_slides(of_slides, names, slide_um, FileDigests())
+    of_volumes = (h for h in headers.values() if h.sop_class != WHOLE_SLIDE_STORAGE)
+    stacks = decide(of_volumes, names, PixelDigests(), frozenset(shared))
+    slides = decide_slides(of_slides, names, slide_um, FileDigests(), frozenset(shared))
     for decision in stacks:
         if decision.stack is not None:
             crosswalk.put(decision.stack, decision.fingerprint)
@@ -75,22 +89,28 @@ def decide_series(
     )
 
 
-def _headers(cache: HeaderCache, series: Mapping[str, int], chunks: Iterable[str]) -> dict[tuple[str, int], Header]:
+def _headers(cache: HeaderCache, batch: SeriesBatch) -> dict[tuple[str, int], Header]:
     """By place and frame: overlapping inputs have found some twice."""
     headers: dict[tuple[str, int], Header] = {}
-    count = 0
-    for key in chunks:
-        for _, _, outcome in cache.load(key):
-            for each in outcome if isinstance(outcome, tuple) else ():
-                if each.series_uid in series:
-                    headers[each.place, each.frame] = each
-                    count += 1
-    if count != sum(series.values()):
+    count, expected = 0, sum(batch.series.values())
+    for outcome in _outcomes(cache, batch):
+        for each in outcome if isinstance(outcome, tuple) else ():
+            if each.series_uid in batch.series:
+                headers[each.place, each.frame] = each
+                count += 1
+    if count != expected:
         raise StoreError(
-            f"the crosswalk's folder `headers` holds {count} of {sum(series.values())} headers that were just written. "
+            f"the crosswalk's folder `headers` holds {count} of {expected} headers that were just written. "
             "Another program has changed it, or other versions of this one run beside it: run again."
         )
     return headers
+
+
+def _outcomes(cache: HeaderCache, batch: SeriesBatch) -> Iterator[Outcome]:
+    for key in batch.chunks:
+        yield from (outcome for _, _, outcome in cache.load(key))
+    for stretch in batch.stretches:
+        yield from stretch.outcomes()
 
 
 def source_of(decision: Decision) -> Source | None:

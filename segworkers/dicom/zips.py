@@ -24,7 +24,7 @@ MAX_MEMBERS = 1_000_000
 """Members of one archive; the directory of a larger one would not fit a small machine's memory."""
 
 MAX_MEMBER_BYTES = 4 * 2**30
-"""Bytes of one member: larger ones cannot be read whole, as compressed bytes must be."""
+"""Bytes of one member: a compressed one is unpacked whole, into a temporary file where it is large."""
 
 FREE_BYTES = 2**30
 """An archive that unpacks to less than this is harmless, however well it is compressed."""

@@ -15,11 +15,13 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPException, HTTPResponse
-from typing import cast
+from pathlib import Path
+from typing import IO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import obstore
@@ -27,7 +29,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import S3Store
 
 from schemas.errors import InputError
-from segworkers.readers.locations import redact, s3_endpoint, split_s3
+from segworkers.readers.locations import Location, redact, s3_endpoint, split_s3
 
 UNPINNED = "unpinned"
 """The fingerprint of an object whose storage tells neither version nor size: changes go unnoticed."""
@@ -63,6 +65,36 @@ def http_get(url: str) -> bytes:
     """The whole of a small object, such as a manifest."""
     with _http_open(url, {}) as response:
         return response.read()
+
+
+@contextmanager
+def open_stream(location: Location) -> Generator[IO[bytes]]:
+    """The whole of an object or a local file, front to back, for what is too large for memory.
+
+    Raises InputError; also while it is read, where the connection breaks.
+    """
+    try:
+        if location.kind == "s3":
+            with closing(_s3_stream(location.full)) as stream:
+                yield stream
+        else:
+            is_http = location.kind == "http"
+            with _http_open(location.full, {}) if is_http else Path(location.full).open("rb") as stream:
+                yield stream
+    except FileNotFoundError:
+        raise InputError("not_found", f"{location.uri}: no such file.", "Check the path.") from None
+    except (BaseError, OSError, HTTPException) as error:
+        raise InputError(
+            "unreachable", f"{location.uri}: the transfer broke off ({type(error).__name__}).", "Try again later."
+        ) from None
+
+
+def _s3_stream(uri: str) -> IO[bytes]:
+    bucket, key = split_s3(uri)
+    try:
+        return cast("IO[bytes]", obstore.open_reader(s3_store(bucket), key))
+    except (BaseError, OSError, ValueError) as error:
+        raise _s3_refusal(uri, error) from None
 
 
 def _http_open(url: str, headers: dict[str, str]) -> HTTPResponse:

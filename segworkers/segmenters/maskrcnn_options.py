@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from schemas.boxes import Zyx
+from schemas.errors import SpecError
 from schemas.models import ModelManifest, Normalisation
 from segworkers.segmenters import options as parse
 from segworkers.segmenters.options import Options
@@ -82,6 +83,34 @@ def maskrcnn_settings(options: Mapping[str, object]) -> MaskRcnnSettings:
         )
     read.finish()
     return settings
+
+
+def bundle_settings(manifest: ModelManifest, parameters: Mapping[str, object]) -> MaskRcnnSettings:
+    """The settings of a bundle: how images are shown is the manifest's business, the rest are its parameters.
+
+    Raises SpecError with all their problems.
+    """
+    shown = {"window": manifest.window, "overlap": manifest.overlap, "batch": manifest.batch}
+    wrong = [name for name in (*shown, "bands", "normalise", "resolution") if name in parameters]
+    if wrong:
+        raise SpecError(f"{manifest.name}: parameters: {', '.join(wrong)} belong into the manifest")
+    return maskrcnn_settings({name: value for name, value in parameters.items() if name != "weights"} | shown)
+
+
+def plan(manifest: ModelManifest, parameters: Mapping[str, object]) -> ModelManifest:
+    """The manifest of a bundle with the classes that `keep` chooses, in its own order. Raises SpecError."""
+    settings = bundle_settings(manifest, parameters)
+    if manifest.kind != "instance" or manifest.window[0] != 1:
+        raise SpecError(
+            f"{manifest.name}: Mask R-CNN is of kind instance and sees one plane, "
+            f"found kind {manifest.kind} and window {manifest.window}"
+        )
+    unknown = [name for name in settings.keep or () if name not in manifest.classes]
+    if unknown:
+        there = ", ".join(manifest.classes)
+        raise SpecError(f"{manifest.name}: model.options.keep: no class {', '.join(unknown)}; there are {there}")
+    kept = tuple(name for name in manifest.classes if settings.keep is None or name in settings.keep)
+    return replace(manifest, classes=kept)
 
 
 def maskrcnn_manifest(settings: MaskRcnnSettings, name: str, classes: tuple[str, ...]) -> ModelManifest:

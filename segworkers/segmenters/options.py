@@ -20,9 +20,11 @@ class Options:
     Values come from YAML or a command line, so numbers and truth values may be given as text.
     """
 
-    def __init__(self, model: str, values: Mapping[str, object]) -> None:
+    def __init__(self, model: str, values: Mapping[str, object], prefix: str = "model.options") -> None:
+        """prefix: what stands before an option's name in messages."""
         self._model = model
         self._values = values
+        self._prefix = prefix
         self._known: list[str] = []
         self.problems: list[str] = []
 
@@ -35,7 +37,7 @@ class Options:
         try:
             return parse(value)
         except ValueError as error:
-            self.problems.append(f"model.options.{name}: {error}")
+            self.problems.append(f"{self._prefix}.{name}: {error}")
             return default
 
     def finish(self) -> None:
@@ -45,7 +47,7 @@ class Options:
                 near = difflib.get_close_matches(name, self._known, n=1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 self.problems.append(
-                    f"model.options.{name}: {self._model} has no such option{hint}; "
+                    f"{self._prefix}.{name}: {self._model} has no such option{hint}; "
                     f"it has {', '.join(sorted(self._known))}"
                 )
         if self.problems:

@@ -32,3 +32,8 @@ def fix_threads(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+def current_threads() -> int:
+    """The number of CPU threads that torch computes with, for other runtimes that should use as many."""
+    return torch.get_num_threads()

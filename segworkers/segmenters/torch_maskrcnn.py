@@ -10,6 +10,7 @@ groups of detections, and each is pasted into its own box instead of a full wind
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,9 +30,11 @@ from schemas.errors import SpecError, TileError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import WindowMasks
 from segworkers.segmenters.checks import tight_crop
-from segworkers.segmenters.maskrcnn_options import MaskRcnnSettings, Version, maskrcnn_manifest
+from segworkers.segmenters.families import weights_path
+from segworkers.segmenters.maskrcnn_options import MaskRcnnSettings, Version, bundle_settings, maskrcnn_manifest
 from segworkers.segmenters.torch_weights import (
     class_count,
+    coco_categories,
     frozen_epsilon,
     kept_names,
     output_names,
@@ -72,6 +75,23 @@ def load_maskrcnn(
     return MaskRcnnSegmenter(network.to(device), settings, manifest, outputs)
 
 
+def load_bundle(
+    manifest: ModelManifest, parameters: Mapping[str, Any], weights: Path, device: str
+) -> MaskRcnnSegmenter:
+    """A bundle of the family `maskrcnn`, v1 or v2, whichever its weights are of; see `segmenters.families`.
+
+    parameters: options of `maskrcnn_options`, and `weights`, the file's name. The names of the network's outputs are
+    the bundle's classes, or COCO's where there are as many outputs as those have.
+    """
+    path = weights_path(weights, parameters)
+    state = read_weights(path)
+    settings = bundle_settings(manifest, parameters)
+    coco = coco_categories()[1:]
+    if class_count(state) == len(coco) and set(settings.classes or ()) <= set(coco):
+        settings = replace(settings, classes=None)
+    return load_maskrcnn(path, version_of(state), settings, manifest, device)
+
+
 def build_network(
     state: Mapping[str, Tensor], version: Version, settings: MaskRcnnSettings, eps: float | None
 ) -> MaskRCNN:
@@ -109,7 +129,7 @@ def build_network(
 
 
 class MaskRcnnSegmenter:
-    """Mask R-CNN on windows (n, 1 or 3, 1, y, x), values 0..1.
+    """Mask R-CNN on windows (n, channels, 1, y, x), values 0..1; one band is shown in each of the network's channels.
 
     Pixels that are not valid are shown as the mean colour that the network subtracts, as torchvision pads images.
     Detections whose mask has no pixel above the mask threshold are left out: they have no extent to report.
@@ -122,6 +142,7 @@ class MaskRcnnSegmenter:
         self._network = network
         self._settings = settings
         self._manifest = manifest
+        self._outputs = outputs
         self._device = next(network.parameters()).device
         # torchvision's label (1 = first class) -> index into the manifest's classes, -1 = dropped.
         kept = {name: index for index, name in enumerate(manifest.classes)}
@@ -131,6 +152,16 @@ class MaskRcnnSegmenter:
     def manifest(self) -> ModelManifest:
         """The declared properties."""
         return self._manifest
+
+    @property
+    def network(self) -> MaskRCNN:
+        """The network, in evaluation mode, on its device."""
+        return self._network
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Name of each of the network's classes, without background."""
+        return self._outputs
 
     def predict(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[WindowMasks, ...]:
         """Detections of each window, best first.
@@ -142,18 +173,19 @@ class MaskRcnnSegmenter:
             return self._detect(self._images(windows, valid))
 
     def _images(self, windows: NDArray[Any], valid: NDArray[np.bool_]) -> Tensor:
-        """(n, 3, y, x) float32 on the device."""
+        """(n, the network's channels, y, x) float32 on the device."""
         channels = windows.shape[1]
-        if channels not in (1, 3):
+        mean = torch.tensor(self._network.transform.image_mean, device=self._device)
+        if channels not in (1, len(mean)):
+            wanted = "one band" if len(mean) == 1 else f"one band or {len(mean)}"
             raise TileError(
                 "wrong_bands",
-                f"{self._manifest.name}: Mask R-CNN sees one band or three, this image has {channels}.",
+                f"{self._manifest.name}: this Mask R-CNN sees {wanted}, this image has {channels}.",
                 "Choose with model.options.bands, such as [0, 1, 2].",
             )
         images = torch.from_numpy(np.ascontiguousarray(windows[:, :, 0], np.float32)).to(self._device)
         real = torch.from_numpy(np.ascontiguousarray(valid[:, 0])).to(self._device)
-        mean = torch.tensor(self._network.transform.image_mean, device=self._device)
-        images = torch.where(real[:, None], images.expand(-1, 3, -1, -1), mean[None, :, None, None])
+        images = torch.where(real[:, None], images.expand(-1, len(mean), -1, -1), mean[None, :, None, None])
         self._require_finite(images, "the image's valid pixels")
         return images
 

@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights, MaskRCNN_ResNet50_FPN_Weights
 
 from schemas.errors import SpecError
 from segworkers.segmenters.maskrcnn_options import Version
+from segworkers.segmenters.torch_state import read_state
 
 UNNAMED = "N/A"
 
@@ -41,62 +39,71 @@ def named_file(version: Version, name: str, *, fetch: bool) -> tuple[Path, str]:
     if name not in members:
         raise SpecError(f"torchvision has no Mask R-CNN {version} weights called {name!r}; it has {', '.join(members)}")
     url = str(members[name].url)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if fetch:
+        reference = "maskrcnn" if version == "v1" else "maskrcnn_v2"
+        hint = f"without network, copy the file there, or give any weights file with --model {reference}:PATH"
+        path = _downloaded(url, hint)
+    else:
+        path = _cached(url)
     hash_prefix = path.stem.rpartition("-")[2]
-    if fetch and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=hash_prefix, progress=False)
-        except (OSError, RuntimeError) as error:
-            reference = "maskrcnn" if version == "v1" else "maskrcnn_v2"
-            raise SpecError(
-                f"torchvision weights {path.name} are not in {path.parent} and could not be downloaded ({error}); "
-                f"without network, copy the file there, or give any weights file with --model {reference}:PATH"
-            ) from error
     return path, hash_prefix
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .pth or .pt file (tensors only, nothing in it is executed) or a .safetensors file.
+def torchvision_file(name: str) -> Path:
+    """The file behind one of torchvision's names, such as `MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1`.
 
-    A checkpoint that holds it under `model` or `state_dict` is unwrapped, and so are names that begin with `module.`.
+    In torch's own cache, downloaded where it is missing, checked against the hash that torchvision's address carries.
+    Raises SpecError where there is no such name, the download fails or the file is another.
+    """
+    try:
+        url = str(torchvision.models.get_weight(name).url)
+    except ValueError as error:
+        raise SpecError(f"torchvision has no weights called {name!r}: {error}") from error
+    path = _downloaded(url, hint="without network, copy the file there")
+    prefix = path.stem.rpartition("-")[2]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(prefix):
+        raise SpecError(f"{path}: expected a sha256 that begins with {prefix}, found {found}; delete the file")
+    return path
+
+
+def torchvision_path(name: str) -> Path:
+    """Where torch keeps the file of that name, whether or not it is there. Raises SpecError for an unknown name."""
+    try:
+        return _cached(str(torchvision.models.get_weight(name).url))
+    except ValueError as error:
+        raise SpecError(f"torchvision has no weights called {name!r}: {error}") from error
+
+
+def _cached(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def _downloaded(url: str, hint: str) -> Path:
+    """The file at `url`, fetched into torch's cache where it is missing. Raises SpecError, which ends with `hint`."""
+    path = _cached(url)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
+        except (OSError, RuntimeError) as error:
+            raise SpecError(
+                f"torchvision weights {path.name} are not in {path.parent} and could not be downloaded ({error}); "
+                f"{hint}"
+            ) from error
+    return path
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a Mask R-CNN in a file (`torch_state.read_state`).
+
     Raises SpecError where the file holds something else.
     """
-    content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    for key in ("model", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise SpecError(f"weights {path}: expected a state dict (names and tensors), found {type(content).__name__}")
-    state = {str(name).removeprefix("module."): value for name, value in content.items()}
+    state = read_state(path)
     if _CLASSES not in state:
         raise SpecError(f"weights {path}: not a torchvision Mask R-CNN: there is no {_CLASSES}")
     return state
-
-
-def _read_pickle(path: Path) -> object:
-    try:
-        # Mapped files cost no memory for what is not read; the format from before 2020 cannot be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except FileNotFoundError as error:
-        raise SpecError(f"weights {path}: no such file") from error
-    except Exception as error:  # bytes that are no pickle make the unpickler raise nearly anything
-        reason = str(error).partition("\n")[0]
-        raise SpecError(
-            f"weights {path}: cannot be read as tensors only ({reason}); "
-            "save them again with torch.save(model.state_dict(), path)"
-        ) from error
-
-
-def _read_safetensors(path: Path) -> object:
-    if importlib.util.find_spec("safetensors") is None:
-        raise SpecError(f"weights {path}: reading .safetensors needs the package safetensors: pip install safetensors")
-    try:
-        return importlib.import_module("safetensors.torch").load_file(str(path))
-    except FileNotFoundError as error:
-        raise SpecError(f"weights {path}: no such file") from error
-    except Exception as error:  # its own error class exists only where the package does
-        raise SpecError(f"weights {path}: cannot be read as safetensors ({error})") from error
 
 
 def frozen_epsilon(path: Path, state: Mapping[str, Tensor]) -> float | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
+import sys
+from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,9 +16,12 @@ import pytest
 from jobs.cli import main
 from jobs.results import open_results
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities
+from segworkers.segmenters.bundle_json import parse_bundle
 from segworkers.segmenters.declaration import OPTIONAL, REQUIRED
+from segworkers.segmenters.families import FAMILIES, Family, plan_family
 from segworkers.segmenters.loading import load_model, resolve_model
 from tests.docs.conftest import write_survey
+from tests.model_bundles import logistic
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(), re.DOTALL))
@@ -35,6 +42,33 @@ def test_page_shows_a_model_for_each_purpose_in_about_20_lines() -> None:
 def test_page_documents_every_attribute() -> None:
     rows = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
     assert {*REQUIRED, *OPTIONAL, "files"} == rows
+
+
+def test_the_bundle_on_the_page_is_accepted_and_has_every_part() -> None:
+    (text,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    bundle = parse_bundle(text, "the page")
+    plan_family(bundle.family, bundle.manifest, bundle.parameters | {"classes": ["cell"]}, "the page")
+    assert bundle.codes and bundle.parameters and bundle.manifest.resolution
+    shown = set(json.loads(text))
+    assert shown == {"format", *(each.name for each in fields(bundle) if each.name != "codes")}
+    assert {each.name for each in fields(bundle.card)} - set(json.loads(text)["card"]) == {"sources", "task"}
+
+
+def test_the_family_on_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = PAGE.read_text()
+    (code,) = re.findall(r"```python\n# segworkers/segmenters/torch_brightness.py\n(.*?)```", page, re.DOTALL)
+    (entry,) = re.findall(r"```python\n# in FAMILIES\n(.*?)```", page, re.DOTALL)
+    module = ModuleType("segworkers.segmenters.torch_brightness")
+    exec(code, module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name, family in eval(f"{{{entry}}}", {"Family": Family}).items():
+        monkeypatch.setitem(FAMILIES, name, family)
+    logistic(tmp_path / "bright", family="brightness")
+    _, spec = resolve_model(str(tmp_path / "bright"), {"bias": -2.0}, device="cpu")
+    windows = np.full((1, 1, 1, 32, 32), 0.3, np.float32)
+    answer = load_model(spec).predict(windows, np.ones((1, 1, 32, 32), bool))
+    assert isinstance(answer, DenseProbabilities)
+    assert np.allclose(answer.values[0, :, 0, 0, 0], [1 / (1 + np.e), np.e / (1 + np.e)])
 
 
 def test_instance_example_finds_each_cell_with_its_class(folder: Path) -> None:

@@ -17,10 +17,10 @@ from schemas.boxes import Box
 from schemas.models import ModelManifest
 from segworkers.lattice import Lattice
 from segworkers.priors import from_bytes
-from segworkers.segmenters import loading, registry
+from segworkers.segmenters import bundles, loading, published_models
 from segworkers.segmenters.base import DenseMaps, Segmenter
-from segworkers.segmenters.loading import ModelSpec
-from segworkers.segmenters.two_stage import ORGAN, OUTSIDE, Prior
+from segworkers.segmenters.model_spec import ModelSpec
+from segworkers.segmenters.two_stage import ORGAN, OUTSIDE
 from tests import runs
 from tests.dicom_files import Layout, Phantom
 from tests.volume_truth import World, painted
@@ -113,16 +113,18 @@ def body() -> NDArray[np.int64]:
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     """Registers the stand-ins as published models; what they are asked is counted."""
     told = Calls()
-    prior = Prior(reference=FIRST.name, manifest=FIRST, region="whole", margin=(1, 2, 2))
-    cards = registry.CARDS["liver-lesions"], registry.FIRST_STAGES["liver"]
-    monkeypatch.setitem(registry.CARDS, SECOND.name, replace(cards[0], manifest=SECOND, prior=prior))
-    monkeypatch.setitem(registry.FIRST_STAGES, FIRST.name, replace(cards[1], manifest=FIRST))
+    prior = {"reference": FIRST.name, "region": "whole", "opened": False, "margin": [1, 2, 2]}
+    for manifest, like, parameters in ((SECOND, "liver-lesions", {"prior": prior}), (FIRST, "liver", {})):
+        own = bundles.open_bundle(like).definition
+        stand_in = replace(own, name=manifest.name, manifest=manifest, parameters=parameters, codes={})
+        bundles.write_bundle(stand_in, tmp_path / "bundles" / manifest.name)
+    monkeypatch.setattr(bundles, "SHIPPED", tmp_path / "bundles")
 
     def loaded(spec: ModelSpec, manifest: ModelManifest, _device: str) -> Segmenter:
         return (Organ if spec.reference == FIRST.name else Lesions)(manifest, told)
 
-    monkeypatch.setattr(loading, "ensure_weights", lambda *_: tmp_path / "weights")
-    monkeypatch.setattr(loading, "_load_published", loaded)
+    monkeypatch.setattr(published_models, "ensure_weights", lambda *_: tmp_path / "weights")
+    monkeypatch.setattr(loading, "load_published", loaded)
     return told
 
 

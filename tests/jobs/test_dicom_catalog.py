@@ -21,7 +21,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pydicom.fileset import FileSet
 
-from jobs import dicom_catalog
+from jobs import dicom_batches, dicom_catalog
 from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
 from schemas.boxes import Box
 from schemas.errors import InputError, StoreError
@@ -212,8 +212,8 @@ def test_processes_change_nothing(archive: Path, tmp_path: Path, monkeypatch: py
     alone = catalog(crosswalk, archive)
     monkeypatch.setattr(scanning, "CHUNK_FILES", 8)
     monkeypatch.setattr(dicom_catalog, "FEW_CHUNKS", 0)
-    monkeypatch.setattr(dicom_catalog, "FEW_BATCHES", 0)
-    monkeypatch.setattr(dicom_catalog, "BATCH_FRAMES", 25)
+    monkeypatch.setattr(dicom_catalog, "FEW_TASKS", 0)
+    monkeypatch.setattr(dicom_batches, "BATCH_FRAMES", 25)
     other = Crosswalk.open(str(tmp_path / "two"))
     (Path(other.folder) / "key").write_text((Path(crosswalk.folder) / "key").read_text())
     together = catalog(other, archive, workers=2)

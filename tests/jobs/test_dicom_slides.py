@@ -240,6 +240,62 @@ def test_several_slides_in_one_series_stay_apart(keyword: str, archive: Path, cr
     assert {bool(np.array_equal(each, 255 - picture())) for each in seen} == {True, False}
 
 
+def with_own_frames(slide: list[Dataset], container: str = "GLASS 1") -> list[Dataset]:
+    """As converters write it that make an object of each level: no PyramidUID, a frame of reference each."""
+    for made in slide:
+        made.ContainerIdentifier, made.FrameOfReferenceUID = container, uid("frame of", made.SOPInstanceUID)
+    return slide
+
+
+def test_levels_of_one_glass_with_frames_of_reference_of_their_own_are_one_slide(
+    archive: Path, crosswalk: Crosswalk
+) -> None:
+    slide = with_own_frames(pyramid(LEVELS))
+    save(slide, archive)
+    found = catalog(crosswalk, archive, um=1.0)
+    (source,), (row,) = found.sources, found.series
+    assert row["decisions"][:2] == ["frames_of_reference_differ", "coarser_level"]
+    assert source.pixel_um == (1.0, 1.0)
+    names = crosswalk.pseudonyms()
+    read = names.of("frame_of_reference", slide[2].FrameOfReferenceUID)
+    assert row["frame_of_reference_id"] == read
+
+
+def other_glass(slide: list[Dataset]) -> None:
+    slide[1].ContainerIdentifier = "GLASS 2"
+
+
+def no_glass(slide: list[Dataset]) -> None:
+    for made in slide:
+        del made.ContainerIdentifier
+
+
+def other_extent(slide: list[Dataset]) -> None:
+    slide[1].SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = ["0.0015", "0.0015"]
+
+
+def one_size(slide: list[Dataset]) -> None:
+    again = pyramid(LEVELS[:1])[0]
+    again.ContainerIdentifier, again.FrameOfReferenceUID = "GLASS 1", uid("frame of", "again")
+    again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = uid("again")
+    slide.append(again)
+
+
+def pyramids_of_their_own(slide: list[Dataset]) -> None:
+    for number, made in enumerate(slide):
+        made.PyramidUID = uid("pyramid", number)
+
+
+@pytest.mark.parametrize("change", [other_glass, no_glass, other_extent, one_size, pyramids_of_their_own])
+def test_what_may_be_two_slides_stays_apart(change: Any, archive: Path, crosswalk: Crosswalk) -> None:
+    slide = with_own_frames(pyramid(LEVELS[:2]))
+    change(slide)
+    save(slide, archive)
+    found = catalog(crosswalk, archive)
+    assert len(found.sources) == len(slide)
+    assert {row["decisions"][0] for row in found.series} == {"several_slides"}
+
+
 def test_slides_and_volumes_of_one_archive_and_a_zip(archive: Path, crosswalk: Crosswalk) -> None:
     made = save(pyramid(LEVELS), archive)
     with zipfile.ZipFile(archive / "slide.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
@@ -259,7 +315,7 @@ def test_what_a_slide_is_told_of_in_other_processes(
     save(pyramid(LEVELS), archive)
     alone = catalog(crosswalk, archive, um=0.5)
     monkeypatch.setattr(dicom_catalog, "FEW_CHUNKS", 0)
-    monkeypatch.setattr(dicom_catalog, "FEW_BATCHES", 0)
+    monkeypatch.setattr(dicom_catalog, "FEW_TASKS", 0)
     other = Crosswalk.open(crosswalk.folder + "2")
     (Path(other.folder) / "key").write_bytes((Path(crosswalk.folder) / "key").read_bytes())
     found = catalog_dicom([str(archive)], other, 2, 0.5)

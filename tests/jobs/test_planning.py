@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from rasterio.transform import from_origin
 from jobs.loading import load_spec
 from jobs.planning import plan, prepare
 from schemas.errors import SpecError
+from schemas.models import ModelManifest
+from segworkers.segmenters.loading import require_usable
 
 
 def raster(path: Path, **profile: Any) -> Path:
@@ -143,3 +146,15 @@ def test_memory_bounds_the_work_tile(tmp_path: Path) -> None:
 def test_an_overlap_of_more_than_half_the_window_stops_the_job(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="half the window"):
         prepare(spec(raster(tmp_path / "a.tif"), window=64, overlap=40))
+
+
+def test_another_window_for_a_network_that_has_one_is_refused_before_any_work() -> None:
+    valid = ModelManifest(
+        name="liver-lesions", kind="dense", window=(42, 84, 92), context=(24, 46, 46), overlap=(0, 0, 0), classes=("a",)
+    )
+    require_usable("liver-lesions", valid, replace(valid, overlap=(2, 4, 4)))
+    with pytest.raises(SpecError, match=r"model\.window=\[40, 84, 92\]: liver-lesions .*\[42, 84, 92\]"):
+        require_usable("liver-lesions", valid, replace(valid, window=(40, 84, 92)))
+    padded = replace(valid, context=(0, 0, 0))
+    require_usable("liver-lesions", padded, replace(padded, window=(40, 84, 92)))
+    require_usable("python:own.py:Model", valid, replace(valid, window=(40, 84, 92)))

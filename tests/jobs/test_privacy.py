@@ -12,9 +12,18 @@ from jobs import stages
 from jobs.catalog import Skipped
 from jobs.cli import main
 from jobs.loading import load_spec
-from jobs.privacy import BESIDE_DICOM, public_spec, without_names, without_neighbours
+from jobs.planning import prepare
+from jobs.privacy import (
+    BESIDE_DICOM,
+    crosswalk_folder,
+    public_spec,
+    without_names,
+    without_neighbours,
+    without_repeats,
+)
 from jobs.submit import stage
 from schemas import discretion
+from schemas.errors import SpecError
 from segworkers.dicom.crosswalk import Crosswalk
 from tests.dicom_variants import make
 
@@ -58,6 +67,65 @@ def test_pictures_among_dicom_files_are_left_out_once_for_each_input() -> None:
         ("s3://b/k", BESIDE_DICOM),
     ]
     assert "(2)" in skipped[0].message
+
+
+def test_a_raster_that_an_input_of_its_own_names_counts_wherever_it_lies() -> None:
+    uris = ["/a/p/1.png", "/a/p/own/2.tif", "/a/p/own/q/3.tif", "/a/p/x/4.tif", "/a/p/y/5.tif"]
+    given = ["/a/p", "/a/p/own", "/a/p/x/4.tif", "/a/p/y/*.tif", "/a/p/ow"]
+    kept, skipped = without_neighbours(uris, {"/a/p"}, given)
+    assert kept == uris[1:]
+    assert "(1)" in skipped[0].message
+    kept, _ = without_neighbours(uris, {"/a/p", "/a/p/own"}, given)
+    assert kept == uris[3:], "slices lie beside it too"
+
+
+def test_repeats_among_dicom_files_are_not_told() -> None:
+    told = [
+        Skipped("/a/p/1.tif", "duplicate", ""),
+        Skipped("/a/p/2.tif", "unreadable", ""),
+        Skipped("/b", "duplicate", ""),
+    ]
+    assert without_repeats(told, {"/a"}) == told[1:]
+
+
+def test_tiffs_of_an_own_folder_beneath_dicom_are_segmented_and_other_files_counted(tmp_path: Path) -> None:
+    made, _ = make("two_slices", tmp_path / "in")
+    (made.folder / "tiffs").mkdir()
+    Image.fromarray(np.full((64, 64), 200, np.uint8)).save(made.folder / "tiffs" / "a.tif")
+    Image.fromarray(np.full((64, 64), 200, np.uint8)).save(made.folder / "b.tif")
+    for name in (f"{NAME}.txt", "README", ".hidden"):
+        (made.folder / name).write_text(NAME)
+    values = {"inputs": [str(made.folder), str(made.folder / "tiffs")], "model": "threshold"}
+    planned = prepare(load_spec(values=values | {"output": {"path": str(tmp_path / "out")}}))
+    assert sorted(Path(each.source.uri).name for each in planned.plans if each.source.volume is None) == ["a.tif"]
+    assert [each.reason for each in planned.skipped] == ["beside_dicom", "other_files"]
+    assert "(1 hidden, 2 neither DICOM nor pictures)" in planned.skipped[1].message
+    assert NAME not in str(planned.skipped)
+
+
+@pytest.mark.parametrize(
+    ("out", "crosswalk", "told"),
+    [
+        ("safe/out", "safe", "the run folder"),
+        ("safe/a/b", "safe", "the run folder"),
+        ("link/out", "safe", "the run folder"),
+        ("run", "run/ids", "is in the run folder"),
+        ("run", "run", "is in the run folder"),
+        ("link", "safe/ids", "is in the run folder"),
+    ],
+)
+def test_results_and_identities_never_lie_in_each_other(out: str, crosswalk: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "safe")
+    place = {"output": {"path": str(tmp_path / out)}, "dicom": {"crosswalk": str(tmp_path / crosswalk)}}
+    with pytest.raises(SpecError, match=told):
+        crosswalk_folder(load_spec(values={"inputs": ["x"], "model": "threshold"} | place))
+
+
+def test_results_and_identities_may_be_neighbours(tmp_path: Path) -> None:
+    place = {"output": {"path": str(tmp_path / "a")}, "dicom": {"crosswalk": str(tmp_path / "a.ids")}}
+    spec = load_spec(values={"inputs": ["x"], "model": "threshold"} | place)
+    assert crosswalk_folder(spec) == str(tmp_path / "a.ids")
 
 
 def test_the_written_spec_names_inputs_by_pseudonyms_that_lead_back(crosswalk: Crosswalk) -> None:

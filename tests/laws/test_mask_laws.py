@@ -5,12 +5,20 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.boxes import Box, Zyx
 from schemas.masks import Runs, bbox, canonical, clip, intersection_count, pixel_count, to_array, to_runs
-from schemas.rle import coco_counts, coco_rle_string, coco_rle_strings, from_coco_rle, from_coco_rles
+from schemas.rle import (
+    coco_counts,
+    coco_rle_string,
+    coco_rle_strings,
+    from_coco_counts,
+    from_coco_rle,
+    from_coco_rles,
+)
 from tests.mask_strategies import BitmapArray, batch, bitmaps, boxes, origins, runs_masks
 
 
@@ -85,6 +93,16 @@ def test_counts_are_those_of_the_column_major_bitmap(bitmap: BitmapArray, origin
     changes = np.flatnonzero(np.diff(np.concatenate([[False], flat])))
     expected = np.diff(np.concatenate([[0], changes, [len(flat)]]))
     assert coco_counts(to_runs(bitmap, origin), Box.of_shape(bitmap.shape).shift(origin)).tolist() == expected.tolist()
+
+
+@given(bitmaps(max_depth=3), origins())
+def test_a_mask_survives_its_counts(bitmap: BitmapArray, origin: Zyx) -> None:
+    box, runs = Box.of_shape(bitmap.shape).shift(origin), to_runs(bitmap, origin)
+    counts = coco_counts(runs, box)
+    assert np.array_equal(from_coco_counts(counts.tolist(), box), runs)
+    for wrong in (counts + 1, np.append(counts, -1)):
+        with pytest.raises(ValueError, match="counts must"):
+            from_coco_counts(wrong, box)
 
 
 @given(bitmaps(max_depth=3), origins())

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segworkers.orientation import Flips
 from segworkers.segmenters.declaration import read_manifest
 from segworkers.segmenters.python_model import PythonSegmenter
 from tests import runs
@@ -48,10 +49,16 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
     shape=st.tuples(st.integers(2, 12), st.integers(2, 16), st.integers(2, 16)),
     groups=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)),
     share=st.sampled_from([0.0, 0.1, 0.9]),
+    flips=st.tuples(st.booleans(), st.booleans(), st.booleans()),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_a_tiled_model_in_space_gives_the_components_of_its_windows_assembled_at_once(
-    options: dict[str, Any], shape: tuple[int, int, int], groups: tuple[int, int, int], share: float, seed: int
+    options: dict[str, Any],
+    shape: tuple[int, int, int],
+    groups: tuple[int, int, int],
+    share: float,
+    flips: Flips,
+    seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     values = rng.integers(-300, 300, shape)
@@ -61,8 +68,9 @@ def test_a_tiled_model_in_space_gives_the_components_of_its_windows_assembled_at
     segmenter = PythonSegmenter(model, read_manifest(model, "contrast", "0"), str(_FILE))
     reader = ArrayReader(values.astype(np.int16), world.valid)
     group = tuple(g * b for g, b in zip(groups, options["batch"], strict=True))
-    objects, receipts = run_source(reader, segmenter, group, seed % 100)
-    expected = components(class_map(model, world), options["connectivity"])
+    objects, receipts = run_source(reader, segmenter, group, seed % 100, flips)
+    turned = [axis for axis, flip in enumerate(flips) if flip]
+    expected = components(class_map(model, world, flips=turned), options["connectivity"])
     assert same_partition(paint(objects, shape), expected)
     assert sum(receipt.counts.total for receipt in receipts) == values.size
     assert sum(receipt.counts.nodata for receipt in receipts) == (~world.valid).sum()

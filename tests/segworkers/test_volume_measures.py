@@ -156,25 +156,6 @@ def test_an_ellipsoid_in_uneven_slices_keeps_volume_and_place(step: float) -> No
     assert found.centroid_lps_mm[0] == pytest.approx(middle, abs=0.1)
 
 
-def test_missing_slices_are_spanned_only_by_masks_on_both_sides() -> None:
-    volume = geometry((6, 8, 8), places=(0.0, 1.0, 2.0, 5.0, 6.0, 9.0), gaps=(2, 4))
-    masks = [to_runs(np.ones((n, 2, 2), bool), (z, 1, 1)) for z, n in ((0, 3), (2, 2), (3, 2), (4, 2), (5, 1), (0, 6))]
-    assert measure_in_patient(*batch(masks), volume).spans_gap.tolist() == [False, True, False, True, False, True]
-
-
-@pytest.mark.parametrize("side", range(6))
-def test_every_face_of_the_volume_is_a_border(side: int) -> None:
-    origin = [1, 1, 1]
-    origin[side % 3] = 0 if side < 3 else UNIT.shape[side % 3] - 2
-    inner = measured(np.ones((2, 2, 2), bool), UNIT, (1, 1, 1))
-    outer = measured(np.ones((2, 2, 2), bool), UNIT, (origin[0], origin[1], origin[2]))
-    assert (inner.touches_border.tolist(), outer.touches_border.tolist()) == ([False], [True])
-
-
-def test_the_only_slice_of_an_image_is_no_border() -> None:
-    assert not measured(np.ones((1, 2, 2), bool), geometry((1, 9, 9)), (0, 3, 3)).touches_border.any()
-
-
 def test_surface_is_that_of_the_marching_cubes_mesh_in_a_sheared_stack() -> None:
     rng = np.random.default_rng(1)
     volume = turned(geometry((30, 30, 30), (2.5, 0.5, 0.8), tilt_deg=20), np.linalg.qr(rng.normal(size=(3, 3)))[0])

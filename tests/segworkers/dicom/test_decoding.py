@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import subprocess
@@ -22,7 +23,7 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from schemas.errors import InputError
 from segworkers.dicom import decoding
 from segworkers.dicom.decoding import PixelFile, available_syntaxes, plugin_for, to_stored
-from tests.dicom_files import Pixels, ct_series, stored_of
+from tests.dicom_files import Layout, Pixels, ct_series, stored_of
 from tests.dicom_multiframe import enhanced
 from tests.dicom_variants import TRANSFER_SYNTAXES, in_transfer_syntax, make
 
@@ -316,3 +317,36 @@ def test_pydicom_is_silent(quiet):
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("1.23")
     assert ("ZZPHI" not in found.stderr) == quiet
+
+
+HTJ2K = {
+    False: (
+        "/0//UQApQAAAAAAUAAAAEAAAAAAAAAAAAAAAFAAAABAAAAAAAAAAAAABDwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB/1wAEyCI"
+        "kJCQkJCQkJCQkJCQiIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAIkAAf+TwAAmZ/gFB3QAwAASgOQBB3QAwAAR"
+        "wAATgABjAEZu5ADCNADAABHAABVAEnMAIAcZ5AAYwHdWAMAAE8AAFcDe3dF+y3UAggsWLFjw4BBGQgHsuADAACrgABawJEmS7+Cn"
+        "p6dCeACOHR0dHR0dHR0d/oY9jGB79jGB7LwA/9k="
+    ),
+    True: (
+        "/0//UQApQAAAAAAUAAAAEAAAAAAAAAAAAAAAFAAAABAAAAAAAAAAAAABjwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB/1wAEyCI"
+        "kJCQkJCQkJCQkJCQiIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAIkAAf+TwAAm5/wCh3QAwAASgOQBB3QAwAAR"
+        "wAATgABjAEZu5ADCNADAABHAABVAEnMAIAcZ5AAYwHdWAMAAE8AAFcDe3dF+y3UAggsWLFjw4BBGQgHsuADAACrgABawJEmS7+Cn"
+        "p6dCeACOHR0dHR0dHR0d/oY9jGB79jGB7LwA/9k="
+    ),
+}
+"""Reversible codestreams of OpenJPH 0.26.3 (PS3.5 A.4.11), 16 rows of 20 values: 200 y + 7 x, and that less 1,600
+where they are signed."""
+
+
+@pytest.mark.parametrize("syntax", [uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K])
+@pytest.mark.parametrize("signed", [False, True])
+def test_high_throughput_jpeg_2000_is_decoded_to_the_last_bit(syntax: str, signed: bool) -> None:
+    assert available_syntaxes()[syntax]
+    y, x = np.mgrid[:16, :20]
+    want = 200 * y + 7 * x - 1600 * signed
+    bits = 16 if signed else 12
+    one = ct_series(Layout(shape=(1, 16, 20)), pixels=Pixels(bits=16, signed=signed), values=np.zeros((1, 16, 20)))[0]
+    one.BitsStored, one.HighBit = bits, bits - 1
+    one.PixelData = encapsulate([base64.b64decode(HTJ2K[signed])])
+    one["PixelData"].VR = "OB"
+    one.file_meta.TransferSyntaxUID = syntax
+    np.testing.assert_array_equal(open_bytes(one).stored(0), want)

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import InputError
 from schemas.volumes import VolumeFacts
-from segworkers.dicom.nifti import write_image_nifti, write_nifti
+from segworkers.dicom.nifti import write_nifti
 from tests.dicom_files import AXIAL_REVERSED, CORONAL, OBLIQUE, SAGITTAL, Layout
 from tests.dicom_outputs import bitmaps, geometry_of, lesions
 
@@ -112,13 +112,3 @@ def test_uneven_steps_are_refused(tmp_path: Path) -> None:
         write_nifti(facts_of(Layout(shape=SHAPE, at=(0, 1, 2, 4, 5, 6, 7))), lesions(bitmaps(SHAPE)), tmp_path)
     assert caught.value.reason == "nifti_variable_spacing"
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("dtype", ["int16", "float32"])
-def test_the_image_has_its_values(dtype: str, tmp_path: Path) -> None:
-    facts = facts_of(LAYOUTS["oblique"])
-    values = np.random.default_rng(1).normal(0, 500, SHAPE).astype(dtype)
-    (path,) = write_image_nifti(facts, dtype, lambda z: values[z], tmp_path)
-    image = nib.load(path)
-    assert image.get_data_dtype() == np.dtype(dtype)
-    np.testing.assert_array_equal(np.asanyarray(image.dataobj).T, values)

@@ -31,7 +31,7 @@ CODES = {
     "volume_mm3": ("118565006", None, "mm3"),
     "long_axis_mm": ("103339001", None, "mm"),
     "short_axis_mm": ("103340004", None, "mm"),
-    "max_diameter_mm": ("L0JK", None, "mm"),
+    "max_diameter_mm": ("81827009", "56851009", "mm"),
     "value_mean": ("112031", "373098007", "[hnsf'U]"),
     "value_sd": ("112031", "386136009", "[hnsf'U]"),
     "value_median": ("112031", "373099004", "[hnsf'U]"),
@@ -70,6 +70,18 @@ def test_measurements_are_read_back_equal_and_nulls_are_left_out(kind: str, tmp_
         expected = {CODES[name]: MEASURED[name][k] for name in CODES if MEASURED[name][k] is not None}
         assert numbers(group) == pytest.approx(expected, rel=1e-9)
     assert [len(numbers(group)) for group in groups] == [9, 7, 2]  # 0 is a value, null is none
+
+
+def test_diameters_say_how_they_are_measured_and_claim_no_mesh(tmp_path: Path) -> None:
+    _, (path,), _ = written(tmp_path)
+    found = groups_of(path)[0].get_measurements()
+    methods = {each.name.value: each.method and each.method.value for each in found}
+    assert {code for code, method in methods.items() if method == "VOXEL_CENTRES"} == {
+        "103339001",
+        "103340004",
+        "81827009",
+    }
+    assert b"IBSI" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["binary", "labelmap"])

@@ -5,15 +5,22 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jobs.models import model_text
 from schemas.errors import SpecError
+from schemas.models import ModelManifest
 from segworkers.segmenters.loading import load_model, resolve_model
-from segworkers.segmenters.registry import CARDS, FIRST_STAGES, card_of, card_text, cards_list
+from segworkers.segmenters.registry import FIRST_STAGES, card_text, find_bundle, model_names
 from segworkers.segmenters.torch_deepmeta import DeepMetaNet
 from segworkers.segmenters.torch_unets import LesionNet, OrganNet
+
+DIGESTS = ["546a28f57185f2008fcc281d34da176b", "89c48731e498ce44c26a9b5304150346", "47a15a8db6d1e3ecd7cfd69462e33145"]
+"""Of the lesion network, its first stage and the network for mice: runs of earlier releases can be resumed."""
+PUBLISHED = ("liver-lesions", "mr-metastases", *FIRST_STAGES)
 
 
 @pytest.fixture(autouse=True)
@@ -21,21 +28,17 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path))
 
 
-@pytest.mark.parametrize("name", [*CARDS, *FIRST_STAGES])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_card_says_whose_it_is_and_what_is_not_known(name: str) -> None:
-    card = card_of(name)
-    assert card.manifest.name == name
-    text = card_text(card)
+    definition = find_bundle(name).definition
+    assert definition.name == definition.manifest.name == name
+    text, card = card_text(definition), definition.card
     flat = " ".join(text.split())
-    for part in (
-        name,
-        card.licence,
-        card.attribution,
-        card.use,
-        card.limits,
-        card.accuracy,
-        card.weights.archive.sha256,
-    ):
+    pinned = [digest for each in definition.weights for digest in (each.sha256, each.tensors_sha256) if digest]
+    codes = [code for each in definition.codes.values() for code in (each.category, each.type, *each.sites) if code]
+    assert pinned and set(definition.codes) == set(definition.manifest.classes)
+    texts = (card.summary, card.licence, card.attribution, card.use, card.limits, card.accuracy, card.training_data)
+    for part in (name, *texts, *card.sources, *pinned, *(code.value for code in codes), *definition.manifest.classes):
         assert " ".join(part.split()) in flat
     assert max(map(len, text.splitlines())) <= 100
     assert "ot measured" in card.accuracy
@@ -43,13 +46,19 @@ def test_a_card_says_whose_it_is_and_what_is_not_known(name: str) -> None:
 
 
 def test_the_list_has_one_line_for_each_model() -> None:
-    lines = cards_list().splitlines()
-    assert [line.split()[:2] for line in lines] == [["liver-lesions", "Apache-2.0"], ["mr-metastases", "MIT"]]
+    lines = [line.split() for line in model_text("list", None).partition("\n\n")[0].splitlines()]
+    assert [line[0] for line in lines] == list(model_names())
+    assert {tuple(line[:5]) for line in lines} >= {
+        ("liver-lesions", "Apache-2.0", "14.0", "MB", "fetch"),
+        ("mr-metastases", "MIT", "3.8", "MB", "fetch"),
+    }
 
 
 def test_unknown_models_are_refused_with_the_names_there_are() -> None:
-    with pytest.raises(SpecError, match="liver-lesions, mr-metastases"):
-        card_of("liver-lesion")
+    with pytest.raises(
+        SpecError, match=r"no built-in model 'liver-lesion'; there are .*liver-lesions.*\./liver-lesion"
+    ):
+        find_bundle("liver-lesion")
     with pytest.raises(SpecError, match="is not known"):
         resolve_model("liver", {}, fetch=False)
 
@@ -70,6 +79,25 @@ def test_the_digest_does_not_depend_on_where_the_cache_is(tmp_path: Path, monkey
     first = resolve_model("liver-lesions", {}, fetch=False)[0]
     monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "elsewhere"))
     assert resolve_model("liver-lesions", {}, fetch=False)[0] == first
+
+
+def test_the_published_models_are_the_same_as_ever() -> None:
+    manifest, spec = resolve_model("liver-lesions", {}, fetch=False)
+    assert spec.first is not None
+    assert replace(manifest, digest="") == ModelManifest(
+        name="liver-lesions",
+        kind="dense",
+        window=(42, 84, 92),
+        context=(24, 46, 46),
+        overlap=(0, 0, 0),
+        classes=("liver_lesion",),
+        spacing=(3.0, 1.0, 1.0),
+        orientation="RAS",
+        modalities=("CT",),
+        connectivity=26,
+    )
+    digests = [manifest.digest, spec.first.manifest.digest, resolve_model("mr-metastases", {}, fetch=False)[0].digest]
+    assert digests == DIGESTS
 
 
 def test_options_are_refused_because_there_are_none() -> None:
@@ -93,7 +121,7 @@ def test_resolving_needs_no_torch() -> None:
 
 
 def test_windows_fit_the_networks() -> None:
-    lesions, liver = card_of("liver-lesions").manifest, card_of("liver").manifest
+    lesions, liver = (find_bundle(name).definition.manifest for name in ("liver-lesions", "liver"))
     assert all(side % 27 == 0 and side - 26 == w for side, w in zip(liver.shown, liver.window, strict=True))
     # two voxels on each side are for dilating the liver; the network itself was trained on 86 x 172 x 180
     assert tuple(side - 4 for side in lesions.shown) == (86, 172, 180)

@@ -1,0 +1,114 @@
+"""DICOM SEG as truth of volumes: segments are objects. Which series is meant, the file and the crosswalk tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.truth.base import Target, TruthBlock, TruthItem
+from schemas.boxes import Box
+from schemas.errors import SpecError
+from schemas.masks import Runs, canonical
+from segworkers.dicom.crosswalk import Crosswalk
+from segworkers.dicom.seg_reading import Segmentations, place_segments, series_of, stacks_of
+from segworkers.dicom.stack import Stack
+from segworkers.runs import mask_runs
+
+_NUMBER = re.compile(r"[\s_#-]*\d+\s*$")
+
+_FILE = 1 << 20
+"""Keys of one file's segments end below this; Segment Number is an unsigned short."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegTruth:
+    """The segments of one or several files about one volume."""
+
+    files: tuple[Segmentations, ...]
+
+    @property
+    def known(self) -> Sequence[int]:
+        """Nothing: segments may be described that no voxel belongs to."""
+        return ()
+
+    def item(self, key: int) -> TruthItem:
+        """See `Truth`. The name is the segment's number, of several files with that of the file before it.
+
+        The label is the segment's, without a number at its end.
+        """
+        file, number = divmod(key, _FILE)
+        name = str(number) if len(self.files) == 1 else f"{file + 1}/{number}"
+        return TruthItem(name=name, label=_NUMBER.sub("", self.files[file].segments.get(number, "")) or None)
+
+    def block(self, box: Box) -> TruthBlock:
+        """See `Truth`."""
+        parts: dict[int, list[Runs]] = {}
+        (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
+        for k, file in enumerate(self.files):
+            for frame, stored in file.planes(z0, z1):
+                plane = stored[y0:y1, x0:x1]
+                for number, bitmap in _segments(file, frame.segment, plane):
+                    runs = mask_runs(bitmap[None], (frame.z, y0, x0))
+                    parts.setdefault(_FILE * k + number, []).append(runs)
+        return TruthBlock.of([(key, canonical(np.concatenate(runs))) for key, runs in sorted(parts.items())])
+
+
+def _segments(file: Segmentations, segment: int, plane: NDArray[Any]) -> list[tuple[int, NDArray[np.bool_]]]:
+    """Segment numbers and bitmaps (y, x) of one frame."""
+    if segment:
+        return [(segment, np.asarray(plane >= file.half, np.bool_))]
+    return [(int(number), np.asarray(plane == number, np.bool_)) for number in np.unique(plane) if number]
+
+
+class SegFiles:
+    """Segmentations and the series of a run."""
+
+    def __init__(self, paths: Sequence[Path], targets: Sequence[Target], crosswalk: Path | None) -> None:
+        """Raises SpecError where there is no crosswalk, or a file is no segmentation."""
+        if crosswalk is None or not crosswalk.is_dir():
+            raise SpecError(
+                "DICOM truth names images by their UIDs, and the run has pseudonyms: give the folder that knows both, "
+                "--crosswalk FOLDER (dicom.crosswalk of the run; OUT.crosswalk unless it was chosen)"
+            )
+        self._crosswalk = Crosswalk(str(crosswalk.absolute()))
+        self._names = self._crosswalk.pseudonyms()
+        self._targets = {each.source_id: each for each in targets}
+        self._stacks: dict[str, Stack] = {}
+        self.paths: dict[str, list[Path]] = {}
+        self.unused: list[str] = []
+        by_series = self._by_series(targets)
+        for number, path in enumerate(sorted(paths), 1):
+            meant = {source for uid in series_of(path) for source in by_series.get(uid, ())}
+            for source in meant:
+                self.paths.setdefault(source, []).append(path)
+            if not meant:
+                self.unused.append(f"segmentation {number} of {len(paths)}")
+
+    def _by_series(self, targets: Sequence[Target]) -> dict[str, list[str]]:
+        """Sources by original UID and by research UID of their series."""
+        found: dict[str, list[str]] = {}
+        for target in targets:
+            stacks = stacks_of(self._crosswalk, target.series_id) if target.series_id else []
+            fitting = [each for each in stacks if (len(each.slices), each.rows, each.columns) == target.shape]
+            if fitting:
+                self._stacks[target.source_id] = fitting[0]
+                for uid in (fitting[0].series_uid, self._names.uid("series", fitting[0].series_uid)):
+                    found.setdefault(uid, []).append(target.source_id)
+        return found
+
+    def truth(self, source_id: str) -> SegTruth:
+        """Segments of one volume. Raises SpecError where they do not fit its slices."""
+        target, stack = self._targets[source_id], self._stacks[source_id]
+        what = f"the segmentation of {target.uri}"
+        return SegTruth(
+            tuple(
+                place_segments(path, stack, self._names, target.shape, target.affine, what)
+                for path in self.paths[source_id]
+            )
+        )

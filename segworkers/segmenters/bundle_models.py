@@ -1,0 +1,102 @@
+"""From a bundle to a ModelSpec on the driver, and to a loaded model in each worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from schemas.bundles import ModelBundle
+from schemas.errors import SpecError
+from schemas.models import ModelManifest
+from segworkers.segmenters import bundle_code, published_models
+from segworkers.segmenters.base import Segmenter
+from segworkers.segmenters.bundle_weights import weights_folder
+from segworkers.segmenters.bundles import OpenBundle, open_bundle
+from segworkers.segmenters.families import Family, family_of, load_family, plan_family
+from segworkers.segmenters.model_spec import BundlePlace, ModelSpec, plain_spec
+from segworkers.segmenters.options import Options
+
+
+def resolve_bundle(reference: str, options: Mapping[str, object], fetch: bool) -> ModelSpec:
+    """The spec of a bundle, without digest and device.
+
+    fetch: fetch and check its files. Raises SpecError with every problem of the bundle or the options.
+    """
+    bundle = open_bundle(reference)
+    definition = bundle.definition
+    if definition.family in published_models.FAMILIES:
+        return published_models.resolve_published(definition, options, fetch)
+    if definition.family == bundle_code.FAMILY:
+        return bundle_code.resolve_code(bundle, reference, options)
+    manifest = plan_bundle(bundle, options)
+    if fetch:
+        weights_folder(bundle)
+    spec = plain_spec(reference, options, manifest)
+    place = BundlePlace(definition=definition, place=bundle.place)
+    return replace(spec, bundle=place, weights_digest=_identity(bundle, options, manifest), codes=definition.codes)
+
+
+def plan_bundle(bundle: OpenBundle, options: Mapping[str, object]) -> ModelManifest:
+    """What the bundle's model declares under these options. Raises SpecError where they or its parameters are wrong."""
+    definition = bundle.definition
+    family = family_of(definition.family, bundle.place)
+    check_options(definition, family, options)
+    parameters = parameters_of(definition, family, options)
+    return plan_family(definition.family, definition.manifest, parameters, bundle.place)
+
+
+def load_bundle(spec: ModelSpec, manifest: ModelManifest, device: str) -> Segmenter:
+    """Load a bundle's model in this process; files with an address are fetched where they are missing.
+
+    manifest: what the run uses. Raises SpecError where the bundle is not the one that the driver saw, or is damaged.
+    """
+    assert spec.bundle is not None, "asked for bundles only"
+    bundle = open_bundle(spec.bundle.place)
+    if bundle.definition != spec.bundle.definition:
+        raise SpecError(
+            f"{bundle.place} is not the bundle that the run was planned with; restore it, or start another run"
+        )
+    return load_opened(bundle, manifest, spec.options, device)
+
+
+def load_opened(bundle: OpenBundle, manifest: ModelManifest, options: Mapping[str, object], device: str) -> Segmenter:
+    """The loaded model of an opened bundle, every file checked first. Raises SpecError."""
+    family = family_of(bundle.definition.family, bundle.place)
+    parameters = parameters_of(bundle.definition, family, options)
+    return load_family(bundle.definition.family, manifest, parameters, weights_folder(bundle), device)
+
+
+def parameters_of(definition: ModelBundle, family: Family, options: Mapping[str, object]) -> dict[str, Any]:
+    """The bundle's parameters with the job's options over them.
+
+    Families that let a job choose among classes (`keep`) are also told `classes`: all names that the bundle declares.
+    """
+    parameters = dict(definition.parameters) | {name: value for name, value in options.items() if value is not None}
+    if "keep" in family.options:
+        parameters.setdefault("classes", list(definition.manifest.classes))
+    return parameters
+
+
+def check_options(definition: ModelBundle, family: Family, options: Mapping[str, object]) -> None:
+    """Raise SpecError for options that the family does not let a job set."""
+    read = Options(definition.name, options)
+    for name in family.options:
+        read.take(name, lambda value: value, None)
+    read.finish()
+
+
+def _identity(bundle: OpenBundle, options: Mapping[str, object], manifest: ModelManifest) -> str:
+    """Hash of code, weights and parameters; where the files lie and what the card says do not enter."""
+    definition = bundle.definition
+    family = family_of(definition.family, bundle.place)
+    parts = {
+        "family": [definition.family, family.revision],
+        "weights": {each.name: each.sha256 or each.uri for each in definition.weights},
+        "parameters": parameters_of(definition, family, options),
+        "manifest": asdict(manifest),
+    }
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,155 @@
+"""DICOM segmentations as truth of volumes: those that runs write, of either mode and kind, and others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from pydicom import dcmread
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from jobs.cli import main
+from tests.dicom_files import SENTINEL
+from tests.runs import ROOT, rows, run
+from tests.volume_truth import World, ellipsoids
+
+MODEL = f"python:{ROOT / 'tests' / 'user_models' / 'volumes.py'}:Truth"
+
+
+def evaluated(out: Path, truth: Path, folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    code = main(["evaluate", str(out), str(truth), "-o", str(folder), *options])
+    made = folder / "metrics.json"
+    listed = json.loads(made.read_text()) if made.exists() else [{}]
+    return code, listed[0]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return ellipsoids((14, 60, 50), 8, seed=3)
+
+
+@pytest.fixture(scope="module")
+def runs_of(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A research and a clinical run over the same series, with one crosswalk for each."""
+    folder = tmp_path_factory.mktemp("volumes")
+    world.save(folder / "archive")
+    return {
+        mode: made
+        for mode, seg in (("research", "binary"), ("clinical", "labelmap"))
+        if run([folder / "archive"], made := folder / mode, MODEL, output__seg=seg, dicom__mode=mode)
+    }
+
+
+def segmentation(out: Path, folder: Path) -> Path:
+    """The SEG of a run, by itself in a folder."""
+    (path,) = (out / "dicom").rglob("*-seg.dcm")
+    folder.mkdir()
+    return Path(shutil.copy(path, folder / "truth.dcm"))
+
+
+@pytest.mark.parametrize("mode", ["research", "clinical"])
+def test_the_run_agrees_with_its_own_segmentation_whatever_uids_it_names(
+    mode: str, runs_of: dict[str, Path], tmp_path: Path
+):
+    out = runs_of["research"]
+    path = segmentation(runs_of[mode] if mode == "clinical" else out, tmp_path / "t")
+    code, row = evaluated(out, path, tmp_path / "made")
+    count = len(rows(out, "instances"))
+    assert code == 0 and (row["true_count"], row["matched"], row["f1"], row["sq"]) == (count, count, 1, 1)
+    assert count > 4
+
+
+def written(archive: Path, masks: np.ndarray, folder: Path, *, named: bool = True) -> Path:
+    """A SEG as others write it, on the original images; named: its frames say which image they belong to."""
+    images = sorted((dcmread(path) for path in archive.iterdir()), key=lambda each: each.ImagePositionPatient[2])
+    described = [
+        SegmentDescription(
+            segment_number=k,
+            segment_label=f"Tumour {k}",
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=codes.SCT.Neoplasm,
+            algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
+        )
+        for k in (1, 2)
+    ]
+    made = hd.seg.Segmentation(
+        source_images=images,
+        pixel_array=masks,
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=described,
+        series_instance_uid=generate_uid(),
+        series_number=3,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="x",
+        manufacturer_model_name="x",
+        software_versions="1",
+        device_serial_number="1",
+    )
+    if not named:
+        for frame in made.PerFrameFunctionalGroupsSequence:
+            del frame.DerivationImageSequence
+    folder.mkdir()
+    made.save_as(folder / f"{SENTINEL}.dcm")
+    return folder / f"{SENTINEL}.dcm"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_segments_of_others_are_put_on_their_slices(
+    named: bool, world: World, runs_of: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = runs_of["research"]
+    values = world.values
+    whole, part = (values == 1), (values == 2)
+    part[:, ::2] = False
+    assert whole.any() and part.any()
+    masks = np.stack([whole, part], axis=-1).astype(np.uint8)
+    path = written(out.parent / "archive", masks, tmp_path / "t", named=named)
+    assert evaluated(out, path, tmp_path / "a")[0] == 2
+    assert "Tumour" in capsys.readouterr().err, "a class that the run does not have"
+    code, row = evaluated(out, path, tmp_path / "b", "--any-class", "--iou", "0.9")
+    assert code == 0 and (row["true_count"], row["matched"], row["misses"]) == (2, 1, 1)
+    table = pq.read_table(tmp_path / "b" / "objects.parquet").to_pylist()
+    (match,) = [each for each in table if each["side"] == "truth" and each["state"] == "matched"]
+    assert match["iou"] == 1 and match["area_px"] == whole.sum()
+    page = (tmp_path / "b" / "index.html").read_text()
+    assert page.count("data:image/png") > 1 and SENTINEL not in page
+    said = capsys.readouterr()
+    assert SENTINEL not in said.out + said.err
+
+
+def test_pieces_of_a_segment_are_objects_where_asked(world: World, runs_of: dict[str, Path], tmp_path: Path):
+    out = runs_of["research"]
+    masks = np.stack([world.values > 0, world.values < 0], axis=-1).astype(np.uint8)
+    path = written(out.parent / "archive", masks, tmp_path / "t")
+    whole = evaluated(out, path, tmp_path / "a", "--any-class")[1]
+    pieces = evaluated(out, path, tmp_path / "b", "--any-class", "--components")[1]
+    from tests.volume_truth import components
+
+    assert whole["true_count"] == 1 and pieces["true_count"] == components(world.values > 0, 26).max()
+
+
+def test_segmentations_need_the_crosswalk_and_a_series_of_the_run(
+    world: World, runs_of: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = Path(shutil.copytree(runs_of["research"], tmp_path / "out"))
+    path = segmentation(runs_of["research"], tmp_path / "t")
+    assert evaluated(out, path, tmp_path / "a")[0] == 2
+    assert "--crosswalk" in capsys.readouterr().err
+    beside = Path(f"{runs_of['research']}.crosswalk")
+    assert evaluated(out, path, tmp_path / "b", "--crosswalk", str(beside))[0] == 0
+    other = dcmread(path)
+    other.ReferencedSeriesSequence[0].SeriesInstanceUID = "2.25.7"
+    other.save_as(tmp_path / "t" / "other.dcm")
+    assert evaluated(out, tmp_path / "t" / "other.dcm", tmp_path / "c", "--crosswalk", str(beside))[0] == 2
+    capsys.readouterr()
+    assert evaluated(out, tmp_path / "t", tmp_path / "d", "--crosswalk", str(beside))[0] == 3
+    assert "segmentation 1 of 2" in capsys.readouterr().out

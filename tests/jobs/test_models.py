@@ -1,0 +1,128 @@
+"""`segworkers models`: what is listed and shown, what is fetched, and that verification finds what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.cli import main
+from schemas.bundles import WeightsFile
+from segworkers.segmenters import bundles, published_models
+from segworkers.segmenters.bundles import write_bundle
+from segworkers.segmenters.families import FAMILIES
+from tests.model_bundles import FAMILY, logistic, rewritten
+
+
+@pytest.fixture(autouse=True)
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two models come along, one with its weights."""
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(FAMILIES, "logistic", FAMILY)
+    folder = tmp_path / "shipped"
+    logistic(folder / "bright")
+    away = logistic(folder / "faint", slope=3.0, name="faint")
+    weights = folder / "faint" / "weights.safetensors"
+    weights.rename(tmp_path / "faint.safetensors")
+    entry = replace(away.weights[0], uri=f"file://{tmp_path}/faint.safetensors")
+    write_bundle(replace(away, weights=(entry,)), folder / "faint")
+    monkeypatch.setattr(bundles, "SHIPPED", folder)
+    return folder
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["models", *arguments])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_the_list_says_what_is_here_and_fetch_brings_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = ran(capsys, "list")
+    lines = out.splitlines()
+    assert code == 0 and lines[0].split()[:5] == ["bright", "CC0-1.0", "0.0", "MB", "here"]
+    assert lines[1].split()[4] == "fetch" and "what is bright" in lines[1]
+    assert any(line.startswith("FOLDER or FILE.zip") for line in lines)
+    code, _, err = ran(capsys, "verify", "faint")
+    assert code == 1 and "faint: its weights are not here: segworkers models fetch faint" in err
+    code, out, _ = ran(capsys, "fetch", "faint")
+    assert code == 0 and out.startswith("faint: weights checked, ")
+    assert ran(capsys, "list")[1].splitlines()[1].split()[4] == "here"
+    code, out, _ = ran(capsys, "verify")
+    assert (code, out.splitlines()) == (0, ["bright: as it says", "faint: as it says"])
+
+
+def test_the_card_has_everything_and_names_of_paths_work_too(
+    tmp_path: Path, shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = ran(capsys, "show", "bright")
+    for part in (
+        "bright: what is bright",
+        "dense, family logistic",
+        "CC0-1.0",
+        "bright: type Lesion (52988006, SCT)",
+        "1 x 32 x 32 pixels (z, y, x), overlapping by 0 x 8 x 8",
+        "normalise     unit",
+        "bias = -5.0",
+        "Not measured.",
+        "Everything else.",
+        bundles.open_bundle("bright").definition.weights[0].sha256 or "?",
+    ):
+        assert part in out, part
+    assert code == 0 and ran(capsys, "show", str(shipped / "bright"))[1] == out
+    assert "no: segworkers models fetch faint" in ran(capsys, "show", "faint")[1]
+
+
+def test_names_too_many_too_few_and_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ran(capsys, "list", "bright")[0] == 2
+    code, _, err = ran(capsys, "show")
+    assert code == 2 and "models show needs a name or the path of a bundle" in err and "bright" in err
+    code, _, err = ran(capsys, "show", "brigth")
+    assert code == 2 and "no built-in model 'brigth'; there are bright, faint; for a bundle of your own" in err
+
+
+def test_verification_fails_with_everything_that_is_wrong(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = shipped / "bright" / "weights.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + b"\1")
+    logistic(shipped / "dull", name="dull")
+    rewritten(shipped / "dull", manifest__kind="instance")
+    code, out, err = ran(capsys, "verify")
+    assert (code, out) == (1, "")
+    assert "weights.safetensors: expected sha256" in err and "get it again" in err
+    assert "dull: bright: expected finite numbers" in err or "dull: dull: expected finite numbers" in err
+    code, out, _ = ran(capsys, "verify", str(shipped / "bright"))
+    assert (code, out) == (1, "")
+    weights.write_bytes(content)
+    assert ran(capsys, "verify", "bright")[:2] == (0, "bright: as it says\n")
+
+
+def test_a_bundle_that_lists_no_file_is_verified_by_its_answer(
+    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    definition = bundles.open_bundle("bright").definition
+    write_bundle(replace(definition, weights=()), tmp_path / "none")
+    code, _, err = ran(capsys, "verify", str(tmp_path / "none"))
+    assert code == 1 and "parameters.weights: expected the name of a file" in err
+
+
+def test_converted_weights_are_verified_by_their_tensors(
+    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segworkers.segmenters.torch_deepmeta import DeepMetaNet
+
+    monkeypatch.undo()
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
+    from safetensors.numpy import save_file
+
+    tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in DeepMetaNet().state_dict().items()}
+    entry: WeightsFile = bundles.open_bundle("mr-metastases").definition.weights[0]
+    path = tmp_path / "cache" / "models" / entry.name
+    path.parent.mkdir(parents=True)
+    save_file(tensors, path)
+    code, _, err = ran(capsys, "verify", "mr-metastases")
+    assert code == 1 and f"expected tensors with SHA-256 {entry.tensors_sha256}" in err and "delete the file" in err
+    monkeypatch.setattr("segworkers.segmenters.published._require_digest", lambda *_: None)
+    assert ran(capsys, "verify", "mr-metastases")[:2] == (0, "mr-metastases: as it says\n")
+    assert "lesion-unet" in published_models.FAMILIES
