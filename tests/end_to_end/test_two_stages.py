@@ -15,12 +15,14 @@ from scipy import ndimage
 from jobs.stages import RunSummary
 from jobs.verify import verify
 from schemas.models import ModelManifest
+from segworkers import model_pixels
 from segworkers.priors import box_in
 from segworkers.segmenters import loading, registry
 from segworkers.segmenters.base import DenseMaps, Segmenter
 from segworkers.segmenters.loading import ModelSpec
 from segworkers.segmenters.two_stage import ORGAN, OUTSIDE, Prior
 from tests import runs
+from tests.decodings import count_decodings
 from tests.dicom_files import Layout, Phantom
 from tests.volume_truth import World, painted
 
@@ -216,3 +218,17 @@ def test_a_series_without_the_organ_has_no_lesions_and_is_not_shown(calls: Calls
     assert (summary.objects, calls.first, calls.second) == (0, 1, 0)
     (image,) = runs.rows(tmp_path / "out", "images")
     assert (image["status"], image["pixels_empty"]) == ("done", int(np.prod(SHAPE)))
+
+
+def test_slices_are_decoded_once_for_each_stage(calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_pixels, "READ_VOXELS", 1)
+    told = count_decodings(monkeypatch, 2 * SECOND.context[0] + 1, SHAPE[1] * SHAPE[2] * 2)
+    folder = archive(tmp_path / "in", one=LAYOUT)
+    run(folder, tmp_path / "out", tiling__memory="500.7MB")
+    tiles = runs.rows(tmp_path / "out", "tiles")
+    assert {(row["y_min"], row["y_max"], row["x_min"], row["x_max"]) for row in tiles} == {(0, 44, 0, 48)}
+    assert len(tiles) > 2 and calls.second > 0
+    assert told.of("first stage") == told.of("segment") == dict.fromkeys(range(SHAPE[0]), 1)
+    held = [(row["z_min"], row["z_max"]) for row in runs.rows(tmp_path / "out", "instances")]
+    assert told.of("rows") == dict.fromkeys(sorted({z for low, high in held for z in range(low, high)}), 1)
+    assert len(told.of("rows")) < SHAPE[0]
