@@ -1,4 +1,4 @@
-"""A second model around an organ: the answer is that of the package's own tiling of the organ's box, whatever the tiles."""
+"""A second model around an organ answers as in the package's own tiling of the organ's box, whatever the tiles."""
 
 from __future__ import annotations
 
