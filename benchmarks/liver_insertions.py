@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from schemas.boxes import Box, Zyx, zyx
+from schemas.models import ModelManifest
 from segworkers.lattice import Lattice
 from segworkers.orientation import Flips, flipped
 from segworkers.readers.base import PixelBlock
@@ -39,7 +40,7 @@ from segworkers.segmenters.base import DenseProbabilities, Segmenter
 from segworkers.segmenters.loading import ModelSpec, load_model, resolve_model
 from segworkers.segmenters.turned import flipped_back
 from segworkers.segmenters.two_stage import OrganMap, find_organ
-from segworkers.windows import Batch, cut_windows
+from segworkers.windows import Batch, crop_to_cell, cut_windows
 
 MEMBER = "pyradiomics-3.0.1/data/lung2_image.nrrd"
 SPACING_MM = (5.0, 0.62695310000000004, 0.62695310000000004)
@@ -95,24 +96,45 @@ def liver_of(volume: Volume, spec: ModelSpec, first: Segmenter) -> OrganMap:
     return OrganMap(flipped(found.organ, TO_RAS), found.margin)
 
 
-def lesions_of(volume: Volume, organ: OrganMap, second: Segmenter) -> NDArray[np.bool_]:
-    """The second stage: lesions on the scan's own grid."""
-    manifest = second.manifest
+@dataclass(frozen=True, slots=True)
+class SecondStage:
+    """What the second stage works on: the scan on the model's grid, with the organ, and where its windows lie."""
+
+    pixels: NDArray[np.int16]
+    """(2, z, y, x) HU and codes."""
+    lattice: Lattice
+    manifest: ModelManifest
+
+    def ask(self, second: Segmenter) -> NDArray[np.bool_]:
+        """(z, y, x) lesions on the model's grid, window by window."""
+        shape, context = self.lattice.extent, self.manifest.context
+        answer = np.zeros(shape, bool)
+        for index in self.lattice.indices((0, 0, 0), self.lattice.shape):
+            if not self.lattice.sees(index):
+                continue
+            batch = Batch((index,), (0,), 1)
+            windows, real = cut_windows(self.pixels, np.ones(shape, bool), (0, 0, 0), self.lattice, batch, context)
+            told = second.predict(flipped(windows, TO_RAS), flipped(real, TO_RAS))
+            maps = flipped_back(told, TO_RAS, self.manifest.window)
+            assert isinstance(maps, DenseProbabilities)
+            inside, cell = crop_to_cell(index, self.lattice)
+            answer[cell.within((0, 0, 0))] = maps.winners().classes[0][inside] == 1
+        return answer
+
+
+def second_stage(volume: Volume, organ: OrganMap, manifest: ModelManifest) -> SecondStage:
+    """The same as a job lays it out."""
     assert manifest.spacing is not None
     shape = volume_shape(zyx(volume.shape), SPACING_MM, manifest.spacing)
-    whole = Box.of_shape(shape)
-    pixels = np.stack([on_grid(volume, shape), organ.codes(whole, shape).astype(np.int16)])
-    lattice = Lattice(manifest.window, manifest.overlap, shape)
-    answer = np.zeros(shape, bool)
-    for index in lattice.indices((0, 0, 0), lattice.shape):
-        batch = Batch((index,), (0,), 1)
-        windows, real = cut_windows(pixels, np.ones(shape, bool), (0, 0, 0), lattice, batch, manifest.context)
-        told = flipped_back(second.predict(flipped(windows, TO_RAS), flipped(real, TO_RAS)), TO_RAS, manifest.window)
-        assert isinstance(told, DenseProbabilities)
-        box = lattice.real_box(index)
-        inside = box.within(lattice.window_box(index).start)
-        answer[box.within((0, 0, 0))] = told.winners().classes[0][inside] == 1
-    return answer[np.ix_(*(_nearest(n, m) for n, m in zip(volume.shape, shape, strict=True)))]
+    pixels = np.stack([on_grid(volume, shape), organ.codes(Box.of_shape(shape), shape).astype(np.int16)])
+    lattice = Lattice(manifest.window, manifest.overlap, shape, organ.box(shape), TO_RAS)
+    return SecondStage(pixels, lattice, manifest)
+
+
+def lesions_of(volume: Volume, organ: OrganMap, second: Segmenter) -> NDArray[np.bool_]:
+    """The second stage: lesions on the scan's own grid."""
+    answer = second_stage(volume, organ, second.manifest).ask(second)
+    return answer[np.ix_(*(_nearest(n, m) for n, m in zip(volume.shape, answer.shape, strict=True)))]
 
 
 def _nearest(native: int, model: int) -> NDArray[np.int64]:

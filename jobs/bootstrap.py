@@ -43,12 +43,12 @@ def reader() -> Reader:
     return RasterReader(cache_mb=CACHE_MB)
 
 
-def dicom_reader(crosswalk: Crosswalk, rasters: Reader) -> Reader:
-    """A reader for the volumes and slides of a crosswalk, and for rasters."""
+def dicom_reader(crosswalk: Crosswalk, rasters: Reader, slices_bytes: int) -> Reader:
+    """A reader for the volumes and slides of a crosswalk, and for rasters; slices_bytes: of decoded slices it keeps."""
     from segworkers.dicom.reader import DicomReader
     from segworkers.readers.routed import RoutedReader
 
-    return RoutedReader(rasters, DicomReader(crosswalk))
+    return RoutedReader(rasters, DicomReader(crosswalk, cache_mb=slices_bytes >> 20))
 
 
 def engine(spec: EngineSpec, model: ModelSpec) -> Engine:

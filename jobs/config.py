@@ -94,8 +94,9 @@ class OutputSpec(_Part):
 
     path: Annotated[str, Field(min_length=1)]
     """Run folder; created if absent."""
-    masks: Literal["none", "labels", "classes"] = "none"
-    """Stitched mask raster of each source: pixel values are the table's `mask_value`, or class numbers."""
+    masks: Literal["none", "labels", "classes", "panoptic"] = "none"
+    """Stitched mask raster of each source: pixel values are the table's `mask_value` (instance segmentation), class
+    numbers (semantic), or both in two bands (panoptic)."""
     seg: Literal["none", "binary", "labelmap"] = "none"
     """DICOM SEG objects of volumes: `binary` opens everywhere, `labelmap` is many times smaller but newer."""
     sr: bool = False

@@ -21,6 +21,9 @@ CALLS = 64
 CHUNK_TILES = 64
 """Work tiles of one call at most, for archives of small images."""
 
+VOLUME_CALLS = 8
+"""Calls that a run's volumes are cut into at least: from so many volumes on each is one call."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -88,20 +91,32 @@ def settle(
 
 
 def chunks(work: Sequence[tuple[SourcePlan, list[Zyx]]], limit: int | None) -> Iterator[Chunk]:
-    """Work in calls: neighbouring tiles of one source, or many small sources, up to CHUNK_PIXELS and CHUNK_TILES."""
-    total = sum(len(tiles) for _, tiles in work)
-    most = limit or max(1, min(CHUNK_TILES, total // CALLS))
+    """Work in calls: neighbouring tiles of one source, or many small sources, up to CHUNK_PIXELS and CHUNK_TILES.
+
+    Slabs of a volume stay together, in order, so that what one of them decoded serves the next. limit: tiles of a call.
+    """
+    most = limit or max(1, min(CHUNK_TILES, sum(len(tiles) for _, tiles in work) // CALLS))
     parts: list[tuple[SourcePlan, list[Zyx]]] = []
     tiles, pixels = 0, 0
-    for plan, indices in work:
-        size = plan.grid.native_box(plan.tiles.tile((0, 0, 0)).read).volume
-        for index in indices:
-            if tiles and (tiles >= most or pixels + size > CHUNK_PIXELS):
-                yield Chunk(tuple((p, tuple(i)) for p, i in parts))
-                parts, tiles, pixels = [], 0, 0
-            if not parts or parts[-1][0] is not plan:
-                parts.append((plan, []))
-            parts[-1][1].append(index)
-            tiles, pixels = tiles + 1, pixels + size
+    for plan, piece in _pieces(work, limit):
+        size = len(piece) * plan.grid.native_box(plan.tiles.tile((0, 0, 0)).read).volume
+        if tiles and (tiles >= most or pixels + size > CHUNK_PIXELS):
+            yield Chunk(tuple((p, tuple(i)) for p, i in parts))
+            parts, tiles, pixels = [], 0, 0
+        if not parts or parts[-1][0] is not plan:
+            parts.append((plan, []))
+        parts[-1][1].extend(piece)
+        tiles, pixels = tiles + len(piece), pixels + size
     if parts:
         yield Chunk(tuple((p, tuple(i)) for p, i in parts))
+
+
+def _pieces(work: Sequence[tuple[SourcePlan, list[Zyx]]], limit: int | None) -> Iterator[tuple[SourcePlan, list[Zyx]]]:
+    """What is not taken apart: tiles of rasters one by one, slabs of volumes as many as leave enough calls."""
+    volumes = sum(plan.source.volume is not None for plan, _ in work)
+    for plan, indices in work:
+        together = 1
+        if plan.source.volume is not None:
+            together = limit or -(-len(indices) // -(-VOLUME_CALLS // volumes))
+        for start in range(0, len(indices), together):
+            yield plan, indices[start : start + together]

@@ -100,7 +100,9 @@ def _parts(
         receipts = ledger.of(plan)
         resolve = resolving.get(plan.source.source_id)
         failed = tuple(box for receipt in receipts for box in receipt.failed_cells)
-        for block in blocks([_weight(receipt) for receipt in receipts], TILES_PER_TASK, OBJECTS_PER_TASK):
+        # Slices of a volume are decoded once for each part of it, so it is taken apart for many objects only.
+        tiles = TILES_PER_TASK if plan.source.volume is None else max(1, len(receipts))
+        for block in blocks([_weight(receipt) for receipt in receipts], tiles, OBJECTS_PER_TASK):
             some = receipts[block]
             part = RowsPart(
                 plan=plan,

@@ -16,6 +16,14 @@ from jobs.catalog import Skipped, describe_all, find_inputs
 from jobs.config import JobSpec, expand_extent
 from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
 from jobs.privacy import crosswalk_folder, passed_over, without_names, without_neighbours, without_repeats
+from jobs.tiles import (
+    LEAST_SLICES_BYTES,
+    WORKER_BASE_BYTES,
+    raster_bytes_per_pixel,
+    slices_bytes,
+    tile_plan,
+    volume_bytes,
+)
 from jobs.volumes import in_space, require_modality, volume_flips, volume_grid, without_empty_cells
 from schemas import discretion
 from schemas.boxes import zyx
@@ -32,19 +40,9 @@ from segworkers.plans import SourcePlan
 from segworkers.readers.base import Reader
 from segworkers.resampling import model_shape
 from segworkers.segmenters.loading import ModelSpec, require_usable, resolve_model
-from segworkers.tiling import TilePlan, group_for, margin_of
-
-WORKER_BASE_BYTES = 500_000_000
-"""What a worker process needs before it holds a pixel: interpreter, libraries, GDAL's cache, model buffers."""
-
-BLOCKS_IN_FLIGHT = 6
-"""Work tiles' pixels that a worker holds at once: read, segmented and encoded, in each of two calls."""
 
 DOUBLES_INPUTS = "doubles_inputs"
 """Reason code of a mosaic that is left out because its files are inputs."""
-
-ENCODING_BYTES = 32
-"""Per pixel of a work tile: class maps, labels, their transpose and runs while a tile is encoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +94,8 @@ class Planned:
 def plan(spec: JobSpec) -> PlanReport:
     """What a run of `spec` would do, from headers alone. Raises SpecError."""
     planned = prepare(spec)
-    sources = tuple(_shown(each, planned.manifest) for each in planned.plans)
-    tile_pixels = max((_largest_read(p.tiles) for p in planned.plans), default=0)
-    per_pixel = max((_bytes_per_pixel(p.source, p.grid, p.bands, planned.manifest) for p in planned.plans), default=0)
+    manifest = planned.manifest
+    sources = tuple(_shown(each, manifest) for each in planned.plans)
     return PlanReport(
         sources=sources,
         skipped=planned.skipped,
@@ -106,16 +103,21 @@ def plan(spec: JobSpec) -> PlanReport:
         windows=sum(source.windows for source in sources),
         pixels=sum(prod(p.source.grid.shape) for p in planned.plans),
         read_bytes=sum(source.read_bytes for source in sources),
-        worker_memory_bytes=WORKER_BASE_BYTES + tile_pixels * per_pixel,
-        model=planned.manifest,
+        worker_memory_bytes=WORKER_BASE_BYTES
+        + max((_tile_bytes(p, planned.manifest) for p in planned.plans), default=0),
+        model=manifest,
         warnings=tuple(general_warnings(planned)),
     )
 
 
-def _largest_read(tiles: TilePlan) -> int:
-    """Pixels that a tile reads: the first, or the second, which has neighbours on both sides."""
-    second = zyx([min(1, n - 1) for n in tiles.shape])
-    return max(tiles.tile(index).read.volume for index in ((0, 0, 0), second))
+def _tile_bytes(plan: SourcePlan, manifest: ModelManifest) -> int:
+    """Memory that the work tiles of a source cost a worker."""
+    if plan.source.volume is not None:
+        return volume_bytes(plan.tiles, plan.source, plan.grid, manifest) + LEAST_SLICES_BYTES
+    # A tile reads as much as the first, or the second, which has neighbours on both sides.
+    second = zyx([min(1, n - 1) for n in plan.tiles.shape])
+    pixels = max(plan.tiles.tile(index).read.volume for index in ((0, 0, 0), second))
+    return pixels * raster_bytes_per_pixel(plan.source, plan.grid, plan.bands, manifest)
 
 
 def prepare(spec: JobSpec) -> Planned:
@@ -134,7 +136,7 @@ def prepare(spec: JobSpec) -> Planned:
     sources, unreadable = describe_all(reader, uris)
     if dicom is not None:
         crosswalk, found = dicom
-        reader = bootstrap.dicom_reader(crosswalk, reader)
+        reader = bootstrap.dicom_reader(crosswalk, reader, slices_bytes(spec.tiling.memory_bytes))
         sources += found.sources
         others = [each for each in skipped if not (each.reason == "no_match" and each.uri in found.found_in)]
         skipped, unreadable = without_names([*others, *unreadable], crosswalk), list(found.skipped)
@@ -214,16 +216,7 @@ def _source_plan(source: Source, manifest: ModelManifest, spec: JobSpec) -> Sour
     else:
         grid, flips = volume_grid(source.grid.shape, source.volume, manifest), volume_flips(source.volume, manifest)
     lattice = Lattice(manifest.window, manifest.overlap, grid.shape)
-    budget = max(spec.tiling.memory_bytes - WORKER_BASE_BYTES, 0) // _bytes_per_pixel(source, grid, bands, manifest)
-    margin = margin_of(manifest)
-    slabs = source.volume is not None
-    group = group_for(lattice, manifest.batch, spec.tiling.tile**2, margin, max(budget, 1), slabs=slabs)
-    block = zyx(
-        [1, *(max(1, b * m // n) for b, m, n in zip(source.block, grid.shape[1:], grid.native[1:], strict=True))]
-    )
-    # Strips as wide as the image would make every work tile read whole rows it does not need.
-    block = zyx([1, min(block[1], manifest.window[1]), min(block[2], manifest.window[2])])
-    tiles = TilePlan(lattice, group, block, margin, manifest.context)
+    tiles = tile_plan(source, grid, lattice, bands, manifest, spec.tiling.tile, spec.tiling.memory_bytes)
     return SourcePlan(source=source, grid=grid, tiles=tiles, bands=bands, flips=flips)
 
 
@@ -277,16 +270,6 @@ def pixel_size_m(grid: PixelGrid, frame: GroundFrame) -> tuple[float, float]:
     middle = np.array([[grid.shape[2] / 2, grid.shape[1] / 2]])
     scale = frame.local_scale(middle)[0]
     return float(np.hypot(*scale[:, 1])), float(np.hypot(*scale[:, 0]))
-
-
-def _bytes_per_pixel(source: Source, grid: ModelGrid, bands: tuple[int, ...], manifest: ModelManifest) -> int:
-    """Memory that a pixel of a work tile's read box costs a worker."""
-    reduction = prod(grid.native) / prod(grid.shape)
-    stored = len(bands) * np.dtype(source.dtype).itemsize + 1
-    reading = 0 if grid.is_native else stored * reduction
-    # Float32 sums of every class, background and the weights: of some rows of cells at a time, but in two calls.
-    blending = 0 if manifest.blend == "none" else 4 * (len(manifest.classes) + 2)
-    return int(np.ceil(BLOCKS_IN_FLIGHT * stored + reading + blending + ENCODING_BYTES))
 
 
 def _shown(plan: SourcePlan, manifest: ModelManifest) -> PlannedSource:

@@ -11,10 +11,13 @@ from jobs.engines.base import Engine, Resources
 from jobs.events import Events
 from jobs.ledger import Failed
 from jobs.planning import Planned
+from jobs.tiles import tile_plan
 from jobs.volumes import volume_flips, volume_grid
 from schemas.errors import InputError
+from schemas.models import ModelManifest
+from segworkers.lattice import Lattice
 from segworkers.plans import SourcePlan
-from segworkers.priors import PriorFailure, PriorTask, prior_name
+from segworkers.priors import PriorFailure, PriorTask, box_in, prior_name
 from segworkers.segmenters.two_stage import Prior
 from segworkers.store import Store
 
@@ -31,7 +34,7 @@ def with_priors(
 ) -> list[SourcePlan]:
     """The plans of volumes with where their organ is kept, found where it is not there yet; others as they are.
 
-    A volume whose organ cannot be looked for fails as an input.
+    Windows of dense models are laid around the organ. A volume whose organ cannot be looked for fails as an input.
     """
     prior, first = planned.model.prior, planned.model.first
     if prior is None or first is None:
@@ -64,7 +67,18 @@ def with_priors(
             problem = PriorFailure(reason="worker_error", message=outcome.error or "", hint=hint)
         if problem is not None:
             _fail(by_id.pop(outcome.item.source.source_id), problem, failed, events)
-    return [plan for plan in done if plan.source.source_id in by_id]
+    return [_around_organ(plan, planned.manifest, spec, store) for plan in done if plan.source.source_id in by_id]
+
+
+def _around_organ(plan: SourcePlan, manifest: ModelManifest, spec: JobSpec, store: Store) -> SourcePlan:
+    """The plan with windows around the organ, from its first voxel as the model sees it; as it is without an organ."""
+    assert plan.prior is not None, "set before"
+    around = box_in(store.read(plan.prior))
+    if around is None or manifest.kind != "dense":
+        return plan
+    lattice = Lattice(manifest.window, manifest.overlap, plan.grid.shape, around, plan.flips)
+    sizes = spec.tiling.tile, spec.tiling.memory_bytes
+    return replace(plan, tiles=tile_plan(plan.source, plan.grid, lattice, plan.bands, manifest, *sizes))
 
 
 def _task(plan: SourcePlan, prior: Prior) -> PriorTask:
@@ -75,8 +89,9 @@ def _task(plan: SourcePlan, prior: Prior) -> PriorTask:
         )
     grid = volume_grid(plan.source.grid.shape, facts, prior.manifest)
     flips = volume_flips(facts, prior.manifest)
-    name = prior_name(plan.source, grid, flips, prior)
-    return PriorTask(source=plan.source, grid=grid, flips=flips, name=name)
+    extent = plan.grid.shape
+    name = prior_name(plan.source, grid, flips, extent, prior)
+    return PriorTask(source=plan.source, grid=grid, flips=flips, extent=extent, name=name)
 
 
 def _fail(plan: SourcePlan, problem: PriorFailure, failed: list[Failed], events: Events) -> None:

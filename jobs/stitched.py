@@ -33,6 +33,7 @@ def write_masks(
             files=published.files_of.get(plan.source.source_id, ()),
             values=spec.output.masks,
             classes=model.classes,
+            stuff=model.stuff,
             name=f"masks/{published.generation}/{plan.source.source_id}-{spec.output.masks}.tif",
         )
         for plan in plans

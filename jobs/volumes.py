@@ -13,7 +13,7 @@ from schemas.models import ModelManifest
 from schemas.volumes import SeriesFacts, VolumeFacts
 from segworkers.lattice import Lattice
 from segworkers.model_grid import ModelGrid
-from segworkers.orientation import NO_FLIPS, Flips, flips_for
+from segworkers.orientation import MOST_OBLIQUE_DEG, NO_FLIPS, Flips, flips_for
 from segworkers.resampling import volume_shape
 
 UNEVEN = 1.5
@@ -87,8 +87,8 @@ def volume_flips(facts: VolumeFacts, manifest: ModelManifest) -> Flips:
     if flips is None:
         raise InputError(
             "wrong_orientation",
-            f"{manifest.name} wants axial slices ({manifest.orientation}); series {facts.series_id} is "
-            f"{facts.geometry.plane}.",
+            f"{manifest.name} wants axial slices ({manifest.orientation}), at most {MOST_OBLIQUE_DEG:g}° oblique; "
+            f"series {facts.series_id} is {facts.geometry.plane}.",
             "Reformat the series to axial slices, or choose another model.",
         )
     return flips

@@ -37,6 +37,9 @@ class ModelManifest:
     """Pixels that neighbouring windows share; at most half a window."""
     classes: tuple[str, ...]
     """Names of the classes without background; dense value k and instance label k - 1 mean `classes[k - 1]`."""
+    stuff: tuple[str, ...] = ()
+    """Classes of `classes` that are measured, not counted (water, tissue): in a panoptic raster they carry no instance
+    (Kirillov et al., Panoptic Segmentation, CVPR 2019). Their connected parts are rows like any other."""
     bands: tuple[str | int, ...] | None = None
     """Bands by name or 0-based index in the order the model wants; None: all bands but alpha."""
     normalise: Normalisation = "none"
@@ -78,6 +81,8 @@ class ModelManifest:
             )
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"{self.name}: classes must be distinct and at least one, got {self.classes}")
+        if not set(self.stuff) <= set(self.classes):
+            raise ValueError(f"{self.name}: stuff must be among the classes {self.classes}, got {self.stuff}")
         if self.blend not in ("none", "gaussian"):
             raise ValueError(f"{self.name}: blend must be none or gaussian, got {self.blend!r}")
         if self.blend != "none" and self.kind != "dense":

@@ -15,7 +15,6 @@ from schemas.grids import PixelGrid
 from segworkers.georeferencing import GroundFrame, ground_frame
 from segworkers.ground_areas import GroundAreas
 from segworkers.plans import SourcePlan
-from segworkers.readers.base import PixelBlock
 from segworkers.receipts import AREA_UNIT, CellCounts
 from segworkers.runs import RunTable, box_runs, mask_runs
 from segworkers.tiling import WorkTile
@@ -29,27 +28,30 @@ def ground_areas(grid: PixelGrid) -> GroundAreas | None:
 
 
 def count_cells(
-    plan: SourcePlan, tile: WorkTile, block: PixelBlock, busy: frozenset[Zyx], failed: frozenset[Zyx]
+    plan: SourcePlan, tile: WorkTile, valid: NDArray[np.bool_], busy: frozenset[Zyx], failed: frozenset[Zyx]
 ) -> tuple[CellCounts, tuple[Box, ...]]:
     """Counts over the tile's cells, and the native boxes of the failed ones.
 
-    block: covers the tile's core on the model's grid; busy: cells in which the model saw an object.
+    valid: (z, y, x) of the tile's core on the model's grid; busy: cells in which the model saw an object. A cell that
+    holds the centre of no native voxel counts for nothing.
     """
     total = CellCounts()
     failed_boxes: list[Box] = []
     lattice = plan.tiles.lattice
     for index in lattice.indices(tile.start, tile.stop):
         cell = lattice.cell_box(index)
+        if not plan.grid.has_native(cell):
+            continue
         native = plan.grid.native_box(cell)
         if index in failed:
             failed_boxes.append(native)
             total += CellCounts(failed=native.volume)
             continue
-        seen = block.valid[cell.within(block.box.start)]
-        valid, area = _valid(plan, cell, seen)
+        seen = valid[cell.within(tile.core.start)]
+        known, area = _valid(plan, cell, seen)
         distances = plan.seams.count_pixels(cell, seen)
-        counts = {"done" if index in busy else "empty": valid}
-        total += CellCounts(**counts, nodata=native.volume - valid, valid_area=area, by_distance=distances)
+        counts = {"done" if index in busy else "empty": known}
+        total += CellCounts(**counts, nodata=native.volume - known, valid_area=area, by_distance=distances)
     return total, tuple(failed_boxes)
 
 

@@ -15,7 +15,6 @@ from segworkers.cells import count_cells
 from segworkers.dense import Fragments
 from segworkers.encoding import EncodedTile, nothing_found
 from segworkers.plans import SourcePlan
-from segworkers.readers.base import PixelBlock
 from segworkers.receipts import Receipt, dump_receipts
 from segworkers.shards import Sections, Shard, fragment_sections, object_sections, pack, view_sections
 from segworkers.store import Store
@@ -52,8 +51,7 @@ def commit_failure(
     lattice = plan.tiles.lattice
     nothing = nothing_found(manifest.kind)
     failed: Mapping[Zyx, InputError] = dict.fromkeys(lattice.indices(tile.start, tile.stop), error)
-    none_valid = PixelBlock(np.zeros((1, *tile.read.shape), np.uint8), np.zeros(tile.read.shape, bool), tile.read)
-    counts, boxes = count_cells(plan, tile, none_valid, frozenset(), frozenset(failed))
+    counts, boxes = count_cells(plan, tile, np.zeros(tile.core.shape, bool), frozenset(), frozenset(failed))
     receipt = Receipt(
         source_id=plan.source.source_id,
         tile=tile.index,

@@ -6,9 +6,10 @@
     cell 0     |<------------------->|
     cell 1                           |<----------------- … to the image's edge where it is the last
 
-Laws: the lattice is anchored at pixel (0, 0, 0) and depends on nothing but window, overlap and extent; windows are
-never shifted inward; cells partition the image; a pixel lies at least overlap // 2 away from every internal border of
-the window whose cell it is in.
+Laws: cells partition the image; a pixel lies at least overlap // 2 away from every internal border of the window whose
+cell it is in. The lattice is anchored at pixel (0, 0, 0), depends on nothing but window, overlap and extent, and no
+window is shifted inward. Only where a first stage tells a region are windows laid around that, and see no more than it
+(`segworkers.window_rows`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.boxes import Box, Zyx, zyx
+from segworkers.window_rows import WindowRow, window_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,21 @@ class Lattice:
     window: Zyx
     overlap: Zyx
     extent: Zyx
+    region: Box | None = None
+    """What the windows are laid around, within the image; None: the image from its first pixel on."""
+    mirrored: tuple[bool, bool, bool] = (False, False, False)
+    """For each axis, whether windows are laid from the region's far end: where the model sees the axis backwards."""
 
     def __post_init__(self) -> None:
         if any(o < 0 or 2 * o > w for o, w in zip(self.overlap, self.window, strict=True)):
             raise ValueError(f"overlap must lie between 0 and half the window, got {self.overlap} for {self.window}")
+        if self.region is not None and self.region not in Box.of_shape(self.extent):
+            raise ValueError(f"the region {self.region} must lie within the image of shape {self.extent}")
+
+    def row(self, axis: int) -> WindowRow:
+        """The windows along one axis."""
+        region = None if self.region is None else (self.region.start[axis], self.region.stop[axis])
+        return window_row(self.window[axis], self.overlap[axis], self.extent[axis], region, self.mirrored[axis])
 
     @property
     def stride(self) -> Zyx:
@@ -43,48 +56,40 @@ class Lattice:
     @property
     def shape(self) -> Zyx:
         """Number of windows in each axis: enough to cover the far edge, and none that another one covers wholly."""
-        return zyx(
-            [
-                1 if extent <= window else -(-(extent - window) // stride) + 1
-                for extent, window, stride in zip(self.extent, self.window, self.stride, strict=True)
-            ]
-        )
+        return (self.row(0).count, self.row(1).count, self.row(2).count)
+
+    @property
+    def visible(self) -> Box:
+        """What windows may see: the region, or the whole image."""
+        return self.region or Box.of_shape(self.extent)
+
+    def sees(self, index: Zyx) -> bool:
+        """Whether the window itself, without context, meets what windows may see; if not, no model is asked."""
+        return self.region is None or self.window_box(index) & self.region is not None
 
     def window_box(self, index: Zyx) -> Box:
         """The window's region; may reach past the image, where it is padded."""
-        start = zyx([i * s for i, s in zip(index, self.stride, strict=True)])
+        start = zyx([self.row(axis).start(i) for axis, i in enumerate(index)])
         return Box(start, zyx([a + w for a, w in zip(start, self.window, strict=True)]))
 
     def real_box(self, index: Zyx) -> Box:
         """The part of the window that lies on the image."""
         box = self.window_box(index) & Box.of_shape(self.extent)
-        assert box is not None, "every window starts on the image"
+        assert box is not None, "every window meets the image"
         return box
 
     def cell_edges(self, axis: int) -> NDArray[np.int64]:
         """The n + 1 borders of the cells along an axis, from 0 to the extent."""
-        edges = np.arange(self.shape[axis] + 1, dtype=np.int64) * self.stride[axis] + self.overlap[axis] // 2
-        edges[0], edges[-1] = 0, self.extent[axis]
-        return edges
+        return self.row(axis).edges()
 
     def cell_box(self, index: Zyx) -> Box:
         """The cell that the window owns."""
-        edges = [self.cell_edge(axis, i) for axis, i in enumerate(index)]
-        stops = [self.cell_edge(axis, i + 1) for axis, i in enumerate(index)]
-        return Box(zyx(edges), zyx(stops))
-
-    def cell_edge(self, axis: int, index: int) -> int:
-        """Border `index` of `cell_edges`, without the others."""
-        if index == 0:
-            return 0
-        if index == self.shape[axis]:
-            return self.extent[axis]
-        return index * self.stride[axis] + self.overlap[axis] // 2
+        start = zyx([self.row(axis).edge(i) for axis, i in enumerate(index)])
+        return Box(start, zyx([self.row(axis).edge(i + 1) for axis, i in enumerate(index)]))
 
     def cells_of(self, axis: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Index of the cell of each pixel position along an axis."""
-        index = (positions - self.overlap[axis] // 2) // self.stride[axis]
-        return np.clip(index, 0, self.shape[axis] - 1)
+        return self.row(axis).cells_at(positions)
 
     def cells_of_boxes(self, boxes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Flat indices of the cells in which the lowest and the highest pixel of each box lie. boxes: (n, 6)."""
@@ -108,7 +113,8 @@ class Lattice:
 
     def window_boxes(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n, 6) `window_box` of flat indices: z0, y0, x0, z1, y1, x1."""
-        start = self.indices_of(windows) * np.array(self.stride)
+        index = self.indices_of(windows)
+        start = np.stack([self.row(axis).starts(index[:, axis]) for axis in range(3)], axis=1)
         return np.hstack((start, start + np.array(self.window)))
 
     def cell_boxes(self, windows: NDArray[np.int64]) -> NDArray[np.int64]:

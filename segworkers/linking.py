@@ -6,8 +6,9 @@
 1. between two windows views are linked one to one, the best match first;
 2. linked views are one object, over any number of windows (union-find);
 3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
-   weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours. Only
-   parts of what another window saw whole (`segworkers.slivers`) may be together;
+   weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours. Links of
+   a view that another window saw as two objects come last, so it joins one of these and not both. Only parts of what
+   another window saw whole (`segworkers.slivers`) may be together;
 4. views that lie in other windows' cells for the most part, and that larger views of other windows cover, are slivers
    of those and go, where nothing else was linked to them (`segworkers.slivers`).
 
@@ -39,8 +40,9 @@ windows' borders, two halves of an object meet in a pixel's width. Weak links ca
 """
 
 
-LINK, PART, COVER = 1, 2, 3
-"""What two views may be to each other: the same object; one a part of the other; one a sliver of the other."""
+LINK, PART, COVER, APART = 1, 2, 3, 4
+"""What two views may be to each other: the same object; one a part of the other; one a sliver of the other; one of two
+that its window saw side by side where the other says one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +111,16 @@ class Groups:
 
 
 def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Groups:
-    """Steps 2 to 4. kind: (k,) LINK, PART or COVER for each pair, as `slivers.relations` gives them."""
+    """Steps 2 to 4. kind: (k,) LINK, PART, COVER or APART for each pair, as `slivers.relations` gives them."""
     n = len(facts.window)
     linked = pairs.take((kind == LINK) | (kind == PART))
     # Parts have a seat of their own: two of one window may be together where one of them is a part.
     seat = facts.window.copy()
     parts = np.unique(pairs.i[kind == PART])
     seat[parts] = int(seat.max(initial=0)) + 1 + np.arange(len(parts))
-    linked = linked.take(_without_conflicts(facts, linked, groups_of(n, linked.i, linked.j), seat))
+    glued = np.zeros(n, bool)
+    glued[pairs.j[kind == APART]] = True
+    linked = linked.take(_without_conflicts(facts, linked, groups_of(n, linked.i, linked.j), seat, glued))
     group = groups_of(n, linked.i, linked.j)
     group = _without_slivers(facts, group, pairs.take(kind == COVER))
     present = np.zeros(int(group.max(initial=-1)) + 1, bool)
@@ -152,9 +156,12 @@ def _greedy(order: Any, i: Any, j: Any, window: Any) -> Any:  # pragma: no cover
 
 
 def _without_conflicts(
-    facts: ViewFacts, linked: Pairs, group: NDArray[np.int64], seat: NDArray[np.int64]
+    facts: ViewFacts, linked: Pairs, group: NDArray[np.int64], seat: NDArray[np.int64], glued: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Which links stay (step 3); sets without two views on one seat, which is a window, keep them all."""
+    """Which links stay (step 3); sets without two views on one seat, which is a window, keep them all.
+
+    glued: (n,) views that another window saw as two objects.
+    """
     keep = np.ones(len(linked), bool)
     n = len(group)
     pair = group * (int(seat.max(initial=0)) + 1) + seat
@@ -169,6 +176,7 @@ def _without_conflicts(
     low = np.minimum(key[linked.i], key[linked.j])[doubtful]
     high = np.maximum(key[linked.i], key[linked.j])[doubtful]
     order = doubtful[_strongest_first(linked.overlap[doubtful], linked.shared[doubtful], low, high)]
+    order = order[np.argsort(glued[linked.i[order]] | glued[linked.j[order]], kind="stable")]
     leader: dict[int, int] = {}
     seats: dict[int, set[int]] = {}
 

@@ -39,6 +39,11 @@ class ModelGrid:
         # First X with floor((X + 1/2) · model / native) >= edge, in integers: X = ceil(edge · native / model − 1/2).
         return np.clip(-((model - 2 * edges * native) // (2 * model)), 0, native)
 
+    def has_native(self, box: Box) -> bool:
+        """Whether the centre of a native pixel lies in a box of model pixels: always, but on a finer grid."""
+        edges = (self.native_edges(axis, np.array([box.start[axis], box.stop[axis]])) for axis in range(3))
+        return all(near < far for near, far in edges)
+
     def native_box(self, box: Box) -> Box:
         """The native pixels of a box of model pixels. Raises ValueError where a finer grid's box has none."""
         start, stop = (

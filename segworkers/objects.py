@@ -91,10 +91,11 @@ def seen_whole(masks: RunTable, count: int, lattice: Lattice) -> NDArray[np.bool
     whole = np.ones(count, bool)
     for axis in range(3):
         near, far = boxes[:, axis], boxes[:, axis + 3]
-        stride, last = lattice.stride[axis], lattice.shape[axis] - 1
+        row = lattice.row(axis)
         # The last window that starts before the object is the one that reaches farthest past it.
-        window = np.clip((near - 1) // stride, 0, last)
-        fits = (near > window * stride) | (window == 0)
-        fits &= (far < window * stride + lattice.window[axis]) | (window == last)
+        window = row.windows_at(near - 1)
+        start = row.starts(window)
+        fits = (near > start) | (window == 0)
+        fits &= (far < start + row.window) | (window == row.count - 1)
         whole &= fits
     return whole

@@ -17,6 +17,10 @@ Flips = tuple[bool, bool, bool]
 
 NO_FLIPS: Flips = (False, False, False)
 
+MOST_OBLIQUE_DEG = 30.0
+"""How far an axis may lie off the patient's for a model that wants an orientation: gantries tilt as far, and a network
+that was trained on axial slices has not seen more."""
+
 _POSITIVE = "LPS"
 """Where x, y and z of the patient's coordinates increase."""
 
@@ -25,11 +29,12 @@ def flips_for(orientation: str, geometry: VolumeGeometry) -> Flips | None:
     """The axes to flip so that x, y and z of the array point as `orientation` says; None where that is not enough.
 
     orientation: three letters for x, y, z, such as LPS or RAS. None where, say, the slices are coronal and axial ones
-    are wanted: rows, columns and slices would have to be swapped.
+    are wanted (rows, columns and slices would have to be swapped), and where an axis lies more than `MOST_OBLIQUE_DEG`
+    off the patient's.
     """
     steps = geometry.steps()[:, ::-1]  # columns: along the array's x, y and z
     cosines = steps / np.linalg.norm(steps, axis=0)
-    if np.abs(cosines).argmax(axis=0).tolist() != [0, 1, 2]:
+    if (np.abs(np.diag(cosines)) < np.cos(np.radians(MOST_OBLIQUE_DEG)) - 1e-6).any():
         return None
     wanted = [letter in _POSITIVE for letter in sorted(orientation, key=lambda letter: "LRPASI".index(letter) // 2)]
     x, y, z = (bool(cosines[axis, axis] > 0) != wanted[axis] for axis in range(3))

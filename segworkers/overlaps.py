@@ -153,8 +153,13 @@ def _near_pixels(
     result = np.zeros(len(left), np.int64)
     for k in range(len(left)):
         v, u = left[k], right[k]
-        z0, y0, x0, z1, y1, x1 = boxes[v]
         rz, ry, rx = reach[k]
+        # Nothing farther than that from the other one's box is near it.
+        z0, z1 = max(boxes[v, 0], boxes[u, 0] - rz), min(boxes[v, 3], boxes[u, 3] + rz)
+        y0, y1 = max(boxes[v, 1], boxes[u, 1] - ry), min(boxes[v, 4], boxes[u, 4] + ry)
+        x0, x1 = max(boxes[v, 2], boxes[u, 2] - rx), min(boxes[v, 5], boxes[u, 5] + rx)
+        if z0 >= z1 or y0 >= y1 or x0 >= x1:
+            continue
         near = np.zeros((z1 - z0, x1 - x0, y1 - y0), np.bool_)
         for r in range(_seek(runs, offsets[u], offsets[u + 1], z0 - rz, 0), offsets[u + 1]):
             if runs[r, 0] >= z1 + rz:
@@ -165,7 +170,10 @@ def _near_pixels(
             for z in range(max(runs[r, 0] - rz, z0), min(runs[r, 0] + rz + 1, z1)):
                 for x in range(max(runs[r, 1] - rx, x0), min(runs[r, 1] + rx + 1, x1)):
                     near[z - z0, x - x0, top - y0 : bottom - y0] = True
-        for r in range(offsets[v], offsets[v + 1]):
-            for y in range(runs[r, 2], runs[r, 3]):
-                result[k] += near[runs[r, 0] - z0, runs[r, 1] - x0, y - y0]
+        for r in range(_seek(runs, offsets[v], offsets[v + 1], z0, x0), offsets[v + 1]):
+            if runs[r, 0] >= z1:
+                break
+            if x0 <= runs[r, 1] < x1:
+                for y in range(max(runs[r, 2], y0), min(runs[r, 3], y1)):
+                    result[k] += near[runs[r, 0] - z0, runs[r, 1] - x0, y - y0]
     return result

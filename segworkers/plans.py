@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from schemas.boxes import Zyx
 from schemas.models import ModelManifest
 from schemas.sources import Source
+from segworkers.lattice import Lattice
 from segworkers.model_grid import ModelGrid
 from segworkers.orientation import NO_FLIPS, Flips
 from segworkers.seams import SeamFrame
@@ -50,7 +51,7 @@ class SourcePlan:
             "source": self.source.source_id,
             "fingerprint": self.source.fingerprint,
             "grid": [self.grid.native, self.grid.shape],
-            "lattice": [self.tiles.lattice.window, self.tiles.lattice.overlap],
+            "lattice": _lattice_identity(self.tiles.lattice),
             "group": self.tiles.group,
             "tile": index,
             "bands": self.bands,
@@ -67,6 +68,14 @@ class SourcePlan:
         }
         key = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=10).hexdigest()
         return f"shards/{self.source.source_id}/{'-'.join(map(str, index))}.{key}.zip"
+
+
+def _lattice_identity(lattice: Lattice) -> list[object]:
+    """What says where windows lie, beside the grid: plain ones are known by their sizes."""
+    sizes: list[object] = [lattice.window, lattice.overlap]
+    if lattice.region is None:
+        return sizes
+    return [*sizes, lattice.region.start, lattice.region.stop, lattice.mirrored]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
     series, reduced to the first model's grid ── segworkers.segmenters.two_stage.find_organ ──▶ priors/SOURCE.KEY.npz
 
-Whole volumes fit into memory on the first model's coarse grid; they are read in slabs.
+Whole volumes fit into memory on the first model's coarse grid; they are read some planes at a
+time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +23,13 @@ from schemas.sources import Source
 from segworkers.model_grid import ModelGrid
 from segworkers.model_pixels import read_on_model_grid
 from segworkers.orientation import Flips, flipped
-from segworkers.readers.base import Reader
+from segworkers.readers.base import PixelBlock, Reader
 from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.two_stage import OrganMap, Prior, find_organ
 from segworkers.store import Store
 
-PRIOR_VERSION = 1
+PRIOR_VERSION = 2
 """Raised whenever the same voxels and the same first model would give another organ."""
-
-SLAB_VOXELS = 64_000_000
-"""Native voxels that are read at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +41,8 @@ class PriorTask:
     """The first model's."""
     flips: Flips
     """Axes to be flipped for the first model."""
+    extent: Zyx
+    """Of the second model's grid."""
     name: str
     """Where the organ is kept: a name made of all that it depends on."""
 
@@ -57,13 +56,14 @@ class PriorFailure:
     hint: str
 
 
-def prior_name(source: Source, grid: ModelGrid, flips: Flips, prior: Prior) -> str:
-    """Where the organ of a volume is kept."""
+def prior_name(source: Source, grid: ModelGrid, flips: Flips, extent: Zyx, prior: Prior) -> str:
+    """Where the organ of a volume is kept; `extent`: of the second model's grid, on which it has a box."""
     identity = {
         "version": PRIOR_VERSION,
         "fingerprint": source.fingerprint,
         "grid": [grid.native, grid.shape],
         "flips": flips,
+        "extent": extent,
         "model": prior.manifest.digest,
         "prior": [prior.region, prior.opened, prior.margin],
     }
@@ -85,61 +85,55 @@ class PriorWorker:
         if self._store.exists(task.name):
             return None
         try:
-            values, valid = self._volume(task)
+            block = read_on_model_grid(self._reader, task.source, task.grid, Box.of_shape(task.grid.shape), (0,))
             assert task.source.volume is not None, "only volumes have priors"
             extents = zip(task.source.volume.geometry.spacing_mm, task.grid.native, task.grid.shape, strict=True)
             z_mm, y_mm, x_mm = (mm * n / m for mm, n, m in extents)
             found = find_organ(
                 self._prior,
                 self._first,
-                flipped(values, task.flips),
-                flipped(valid, task.flips),
+                flipped(block.pixels[0], task.flips),
+                flipped(block.valid, task.flips),
                 (z_mm, y_mm, x_mm),
             )
         except InputError as error:
             return PriorFailure(reason=error.reason, message=error.message, hint=error.hint)
-        self._store.create(task.name, to_bytes(OrganMap(flipped(found.organ, task.flips), found.margin)))
+        organ = OrganMap(flipped(found.organ, task.flips), found.margin)
+        self._store.create(task.name, to_bytes(organ, organ.box(task.extent)))
         return None
 
-    def _volume(self, task: PriorTask) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """(z, y, x) values and validity on the first model's grid."""
-        values = np.empty(task.grid.shape, np.dtype(task.source.dtype))
-        valid = np.empty(task.grid.shape, bool)
-        for slab in slabs(task.grid):
-            block = read_on_model_grid(self._reader, task.source, task.grid, slab, (0,))
-            place = slab.within((0, 0, 0))
-            values[place], valid[place] = block.pixels[0], block.valid
-        return values, valid
 
-
-def slabs(grid: ModelGrid) -> Iterator[Box]:
-    """The model's grid in slabs of slices, as thick as memory allows."""
-    depth, height, width = grid.shape
-    thickness = max(1, int(SLAB_VOXELS * depth / np.prod(grid.native)))
-    for start in range(0, depth, thickness):
-        yield Box((start, 0, 0), zyx([min(start + thickness, depth), height, width]))
-
-
-def to_bytes(organ: OrganMap) -> bytes:
-    """The same organ gives the same bytes, for `from_bytes`."""
+def to_bytes(organ: OrganMap, around: Box | None) -> bytes:
+    """The same organ gives the same bytes, for `from_bytes`; around: its box on the second model's grid."""
     sink = io.BytesIO()
     np.savez_compressed(
         sink,
         organ=np.packbits(organ.organ),
         shape=np.array(organ.organ.shape, np.int64),
         margin=np.array(organ.margin, np.int64),
+        around=np.array([*around.start, *around.stop] if around else [], np.int64),
     )
     return sink.getvalue()
 
 
 def from_bytes(data: bytes) -> OrganMap:
-    """The inverse of `to_bytes`."""
+    """The organ that `to_bytes` was given."""
     with np.load(io.BytesIO(data)) as arrays:
         shape = zyx(arrays["shape"].tolist())
         bits = np.unpackbits(arrays["organ"], count=int(np.prod(shape)))
         return OrganMap(bits.reshape(shape).astype(bool), zyx(arrays["margin"].tolist()))
 
 
-def with_codes(pixels: NDArray[Any], organ: OrganMap, box: Box, extent: Zyx) -> NDArray[Any]:
-    """The pixels (channels, z, y, x) of `box` with one channel more: the organ's codes, in the pixels' dtype."""
-    return np.concatenate([pixels, organ.codes(box, extent).astype(pixels.dtype)[None]])
+def box_in(data: bytes) -> Box | None:
+    """The organ's box on the second model's grid, as `to_bytes` was given it; the mask is not unpacked."""
+    with np.load(io.BytesIO(data)) as arrays:
+        around = arrays["around"].tolist()
+    return Box(zyx(around[:3]), zyx(around[3:])) if around else None
+
+
+def with_codes(block: PixelBlock, organ: OrganMap, extent: Zyx, around: Box | None) -> NDArray[Any]:
+    """The block's pixels (channels, z, y, x) with one channel more: the organ's codes, in the pixels' dtype.
+
+    extent: of the second model's grid; around: the organ's box on it, where that is known.
+    """
+    return np.concatenate([block.pixels, organ.codes(block.box, extent, around).astype(block.pixels.dtype)[None]])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ def write_tiled_geotiff(
     crs_wkt: str | None = None,
     nodata: float | None = None,
     band_names: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
     overviews: Literal["none", "average", "nearest"] = "none",
     tile: int = 512,
 ) -> None:
@@ -45,6 +46,7 @@ def write_tiled_geotiff(
     pixels: (bands, y, x) or (y, x); or blocks in any order, together with shape (bands, y, x) and dtype. What no block
     covers is 0. Blocks on the grid of `tile` x `tile` px are compressed once, others as often as they are touched.
     affine: pixel corner (column, row) to world; None and no crs_wkt: a plain raster without a georeference.
+    tags: the file's own metadata items.
     overviews: `nearest` for ids and classes, `average` for intensities; each half the size, down to one tile.
     tile: a multiple of 16. Raises ValueError where blocks come without shape and dtype, or lie outside.
     """
@@ -71,6 +73,7 @@ def write_tiled_geotiff(
                 _write_blocks(target, pixels, Box((0, 0, 0), (1, height, width)))
                 for number, name in enumerate(band_names, start=1):
                     target.set_band_description(number, name)
+                target.update_tags(**(tags or {}))
             if overviews != "none":
                 _add_overviews(temporary, max(height, width), profile, overviews)
         os.replace(temporary, path)

@@ -50,6 +50,9 @@ BorderRule = Literal["keep", "drop", "unbiased"]
 MAX_BATCH = 20_000
 """Objects that are measured at once."""
 
+MAX_VOLUME_BATCH = 50_000
+"""Objects of a volume that are measured at once: each slice that holds some is decoded for all of them together."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
@@ -102,7 +105,8 @@ class RowsWorker:
                 for part in task.parts:
                     source = part.plan.source.source_id
                     receipt.rows.setdefault(source, 0)
-                    for objects in _batches(gather(self._store, part, task.model)):
+                    most = MAX_BATCH if part.plan.source.volume is None else MAX_VOLUME_BATCH
+                    for objects in _batches(gather(self._store, part, task.model), most):
                         table = rows_of(objects, part.plan, task.model, part.failed, task.filters, self._reader)
                         writer.write_table(table)
                         receipt.rows[source] += table.num_rows
@@ -202,13 +206,13 @@ def _touching(masks: RunTable, count: int, failed: Sequence[Box]) -> NDArray[np.
     return touching
 
 
-def _batches(found: Iterator[Objects]) -> Iterator[Objects]:
-    """The same objects in batches of at most `MAX_BATCH`, not many of them small: measuring has a price per batch."""
+def _batches(found: Iterator[Objects], most: int) -> Iterator[Objects]:
+    """The same objects in batches of at most `most`, not many of them small: measuring has a price per batch."""
     held: list[Objects] = []
     for objects in found:
-        for start in range(0, len(objects), MAX_BATCH):
-            some = objects.slice(start, start + MAX_BATCH)
-            if sum(map(len, held)) + len(some) > MAX_BATCH:
+        for start in range(0, len(objects), most):
+            some = objects.slice(start, start + most)
+            if sum(map(len, held)) + len(some) > most:
                 yield join_objects(held)
                 held = []
             held.append(some)

@@ -179,6 +179,8 @@ class SeamFrame:
 @lru_cache(64)
 def _axes(frame: SeamFrame) -> tuple[_Axis, ...]:
     """The axes with a whole period; kept, because a large source asks for them with every cell."""
+    if frame.lattice.region is not None:  # a few windows around an organ: no period that could be compared
+        return ()
     found = (_axis(frame.lattice, axis) for axis in range(3) if frame.lattice.shape[axis] > 1)
     return tuple(each for each in found if each.periods > 0)
 

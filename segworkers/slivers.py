@@ -6,45 +6,39 @@ that lies mostly in other windows' cells, and is linked to nothing there, is com
 a larger view of its class covers most of it, it is said to be a sliver of that one. A sliver proper, less than half
 as large as what covers it, is given `views.TOLERANCE` pixels: that far outlines of one object differ between windows.
 So is a view of any size where the sliver's window has nothing else to say of the larger one, though it sees most of it:
-each window misses just what the other saw close by, so they mean the same.
+each window misses just what the other saw close by, so they mean the same. None is given where the larger view's link
+in the sliver's window is nearly exact: these two windows do not differ.
 
 One thing speaks against it: where the larger view is linked to a neighbour of the sliver in the sliver's own window,
-and the border does not cut the sliver, that window saw two objects side by side that the other took for one. Both stay.
-
-Where neither view has a link in the other's window, both have pixels in the strip that both windows saw, and most of
-these lie in a *margin* of either window, the two are a *near miss*: in margins masks stop short, and halves of an
-object may end a pixel apart. They are linked if a fifth of what the one with less in the strip has there lies within
-the tolerance of the other: one to one, the nearest first, and as the weakest links that there are.
+and that window saw the two *apart*, the other one took them for one. Both stay. A sliver that the border cuts, beside
+that neighbour, is no witness: near a border it is more often the model that splits. But it is one where some of it is
+farther from the neighbour than outlines move, or where the larger view's link is nearly exact.
 
 A *part* is what a border cuts off from an object that leaves the window and comes back: a neighbour sees that it is
 one, in this window a model may say two. A part belongs to the view that covers most of what both windows saw of it,
-unless it lies beside the view that is linked there already.
+unless it lies beside the view that is linked there already. Where that window saw the two apart, it is
+kept in mind that what covers both may be two objects in one mask.
 """
-# numba has no type stubs: what its decorator returns is unknown to the type checker.
-# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from segworkers.counting import rows_by
 from segworkers.lattice import Lattice
-from segworkers.linking import COVER, LINK, PART, ViewFacts, links
-from segworkers.overlaps import near_pixels
-from segworkers.runs import pixels_in_boxes
-from segworkers.views import TRUST_BAND, Pairs, Views, compare, inner_boxes, meet, near_by, neighbours
+from segworkers.linking import APART, COVER, LINK, PART, ViewFacts, links
+from segworkers.near_misses import near_misses
+from segworkers.sight import Sight
+from segworkers.views import Pairs, Views, compare, near_by, neighbours
 
 SLIVER_COVER = 0.5
 """A leftover covered by a larger view to more than this share is a piece of it."""
 
-NEAR_SHARE = 0.2
-"""Of two views that just miss each other more than this share of the one with less in the strip lies near the other.
+WITNESS_SHARE = 0.9
+"""Of a cut piece beside its neighbour less than this share is near the neighbour, or else it may be the outline's move.
 
-Chosen on development seeds of benchmarks/seams among 0.2, 0.3, 0.5 and 0.7; 0 and 0.1 were tried only as second tiers.
+With 1 crumbs of moved outlines are counted twice, with 0.5 and 0.75 more of what was glued is lost; compared on
+development seeds of benchmarks/seams.
 """
 
 PART_COVER = 0.5
@@ -54,7 +48,7 @@ PART_COVER = 0.5
 def relations(
     views: Views, pixels: NDArray[np.int64], lattice: Lattice, family: NDArray[np.int64]
 ) -> tuple[Pairs, NDArray[np.int8]]:
-    """Pairs of views of different families that matter, and (k,) what they are: LINK, PART or COVER.
+    """Pairs of views of different families that matter, and (k,) what they are: LINK, PART, COVER or APART.
 
     pixels: (n,) of each view. What is said of a pair depends on the views of its two windows only.
     """
@@ -63,112 +57,65 @@ def relations(
     compared = compare(views, lattice, i, j)
     is_link = links(compared, facts)
     linked = compared.take(is_link)
-    linked = linked.join(_near_misses(_Sight(views, lattice, linked), facts, i, j))
-    sight = _Sight(views, lattice, linked)
-    parts = _parts(sight, compared.take(~is_link))
+    linked = linked.join(near_misses(Sight(views, lattice, linked), facts, i, j))
+    sight = Sight(views, lattice, linked)
+    parts, apart = _pieces(sight, facts, compared.take(~is_link))
     covering = _coverings(sight, facts, *facts.by_size(i, j))
-    kind = np.repeat(np.array([LINK, PART, COVER], np.int8), [len(linked), len(parts), len(covering)])
-    return linked.join(parts).join(covering), kind
+    found = {LINK: linked, PART: parts, COVER: covering, APART: apart}
+    kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
+    return linked.join(parts).join(covering).join(apart), kind
 
 
-class _Sight:
-    """What windows see of each other's views, and whom views are linked to."""
+def _pieces(sight: Sight, facts: ViewFacts, compared: Pairs) -> tuple[Pairs, Pairs]:
+    """Pairs of a part (i) and what it is a part of (j), and of a view (i) and what covers it and a neighbour of it (j).
 
-    def __init__(self, views: Views, lattice: Lattice, linked: Pairs) -> None:
-        self.views, self.lattice = views, lattice
-        rows, self._begins = rows_by(np.concatenate((linked.i, linked.j)), len(views))
-        self._partners = np.concatenate((linked.j, linked.i))[rows]
-
-    def partner(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(k,) whom view[k] is linked to in the window of other[k]; -1 where it has no link there."""
-        return _partner(self._begins, self._partners, self.views.window, view, other)
-
-    def pixels(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(k,) pixels of view[k] that lie in the window of other[k]."""
-        boxes = self.lattice.window_boxes(self.views.window[other])
-        return pixels_in_boxes(self.views.masks, self.views.extents, view, boxes)
-
-    def sure_pixels(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(2, k) pixels of views i[k] and j[k] that both windows saw, and that lie in the margin of neither."""
-        band = np.minimum(TRUST_BAND, np.array(self.lattice.overlap) // 2)
-        window = self.views.window
-        boxes = meet(inner_boxes(self.lattice, window[i], band), inner_boxes(self.lattice, window[j], band))
-        return np.stack([pixels_in_boxes(self.views.masks, self.views.extents, view, boxes) for view in (i, j)])
-
-    def near(self, view: NDArray[np.int64], other: NDArray[np.int64], reach: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(k,) pixels of view[k] within reach[k] (z, y, x) of other[k]."""
-        return near_pixels(self.views.masks, self.views.extents, view, other, reach)
-
-    def beside(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(k,) whether view[k] lies next to other[k], or nearly so; False where other[k] is -1."""
-        beside = np.zeros(len(view), bool)
-        there = np.flatnonzero(other >= 0)
-        reach = np.maximum(near_by(self.lattice), np.array(self.lattice.window) > 1)
-        beside[there] = self.near(view[there], other[there], np.tile(reach, (len(there), 1))) > 0
-        return beside
-
-
-@numba.njit(cache=True, nogil=True)
-def _partner(begins: Any, partners: Any, window: Any, view: Any, other: Any) -> Any:  # pragma: no cover - compiled
-    found = np.full(len(view), -1, np.int64)
-    for k in range(len(view)):
-        for p in partners[begins[view[k]] : begins[view[k] + 1]]:
-            if window[p] == window[other[k]]:
-                found[k] = p
-    return found
-
-
-def _near_misses(sight: _Sight, facts: ViewFacts, i: NDArray[np.int64], j: NDArray[np.int64]) -> Pairs:
-    """Further links, of overlap 0, from views that come near: each window misses in a margin just what the other saw.
-
-    Nothing is a near miss of a model without error: what has pixels in a strip has a link there.
+    Their overlap is the share of the first that is covered, where both windows saw it.
     """
-    for _ in range(2):
-        free = sight.partner(i, j) < 0
-        i, j = j[free], i[free]
-    there = np.stack((sight.pixels(i, j), sight.pixels(j, i)))
-    seen = (there > 0).all(axis=0)
-    i, j, there = i[seen], j[seen], there[:, seen]
-    in_margin = (2 * sight.sure_pixels(i, j) <= there).all(axis=0)
-    i, j, there = i[in_margin], j[in_margin], there[:, in_margin]
-    swap = there[0] > there[1]
-    reach = np.tile(np.array(near_by(sight.lattice)), (len(i), 1))
-    near = sight.near(np.where(swap, j, i), np.where(swap, i, j), reach)
-    share = near / there.min(axis=0)
-    pairs = Pairs(i, j, share, near).take(share > NEAR_SHARE)
-    pairs = pairs.take(links(pairs, facts))
-    return Pairs(pairs.i, pairs.j, np.zeros(len(pairs)), pairs.shared)
+    piece, whole = np.concatenate((compared.i, compared.j)), np.concatenate((compared.j, compared.i))
+    free = np.flatnonzero(sight.partner(piece, whole) < 0)
+    piece, whole, shared = piece[free], whole[free], np.tile(compared.shared, 2)[free]
+    partner = sight.partner(whole, piece)
+    cover = shared / np.maximum(sight.pixels(piece, whole), 1)
+    usable = (cover > PART_COVER) & (sight.views.cut[piece] | (partner >= 0))
+    pairs, partner = Pairs(piece, whole, cover, shared).take(usable), partner[usable]
+    beside = sight.beside(pairs.i, partner)
+    is_part = sight.views.cut[pairs.i] & (beside == 0)
+    return pairs.take(is_part), pairs.take(_apart(sight, facts, pairs.i, pairs.j, beside))
 
 
-def _parts(sight: _Sight, compared: Pairs) -> Pairs:
-    """Pairs of a part (i) and what it is a part of (j); their overlap is the share of the part that is covered."""
-    part, whole = np.concatenate((compared.i, compared.j)), np.concatenate((compared.j, compared.i))
-    cut = np.flatnonzero(sight.views.cut[part])
-    free = cut[sight.partner(part[cut], whole[cut]) < 0]
-    part, whole, shared = part[free], whole[free], np.tile(compared.shared, 2)[free]
-    cover = shared / np.maximum(sight.pixels(part, whole), 1)
-    kept = (cover > PART_COVER) & ~sight.beside(part, sight.partner(whole, part))
-    return Pairs(part[kept], whole[kept], cover[kept], shared[kept])
+def _apart(
+    sight: Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64], beside: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(k,) whether the window of small[k] saw it apart from whom large[k] is linked to there.
+
+    beside: (k,) how much of small[k] lies beside that one.
+    """
+    cut = sight.views.cut[small] & ~sight.is_still(large, small)
+    cut &= beside >= WITNESS_SHARE * facts.pixels[small]
+    return (beside > 0) & ~cut
 
 
-def _coverings(sight: _Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]) -> Pairs:
+def _coverings(sight: Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]) -> Pairs:
     """Pairs of a sliver and what covers it, from views that come near and the larger ones that they come near to."""
     usable = _unconfirmed(sight, facts, small, large)
     small, large = small[usable], large[usable]
     partner = sight.partner(large, small)
     proper = 2 * facts.pixels[small] < facts.pixels[large]
     proper |= (partner < 0) & (2 * sight.pixels(large, small) > facts.pixels[large])
-    tolerance = np.where(proper[:, None], np.array(near_by(sight.lattice)), 0)
+    moving = proper & ~(sight.is_still(large, small) & sight.in_space)
+    tolerance = np.where(moving[:, None], np.array(near_by(sight.lattice)), 0)
     is_cover = sight.near(small, large, tolerance) > SLIVER_COVER * facts.pixels[small]
     small, large, partner = small[is_cover], large[is_cover], partner[is_cover]
-    rivals = ~sight.views.cut[small] & sight.beside(small, partner)
+    rivals = _apart(sight, facts, small, large, sight.beside(small, partner))
+    if not sight.in_space:
+        rivals &= ~sight.views.cut[small]
     small, large = small[~rivals], large[~rivals]
     none = np.zeros(len(small))
     return Pairs(np.minimum(small, large), np.maximum(small, large), none, none.astype(np.int64))
 
 
 def _unconfirmed(
-    sight: _Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]
+    sight: Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Which of the pairs are of a marginal view and a window that sees most of it, but in which it has no link.
 

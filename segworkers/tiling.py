@@ -5,7 +5,7 @@ A plan is arithmetic: nothing is listed, any tile can be had by its index, and e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -29,7 +29,12 @@ class WorkTile:
     windows are blended, whole batches around them."""
     shown_stop: Zyx
     read: Box
-    """What must be read: the windows shown and their context, clipped to the image, rounded out to storage blocks."""
+    """What must be read: the windows shown and their context, clipped to the image, rounded out to storage blocks.
+
+    Where windows are laid around a region: `seen` and the core.
+    """
+    seen: Box | None
+    """What the windows shown see: all that is read, or their part of the region; None where none of them meets it."""
 
     def owns(self, index: Zyx) -> bool:
         """Whether the window belongs to the tile."""
@@ -83,9 +88,13 @@ class TilePlan:
         shown_stop = zyx([min(b + m, n) for b, m, n in zip(stop, self.margin, lattice.shape, strict=True)])
         core = lattice.cell_box(start) | lattice.cell_box(_last(stop))
         shown = lattice.window_box(shown_start) | lattice.window_box(_last(shown_stop))
-        read = shown.grow(self.context).round_out(self.block) & Box.of_shape(lattice.extent)
-        assert read is not None, "every window starts on the image"
-        return WorkTile(index, start, stop, core, shown_start, shown_stop, read)
+        if lattice.region is None:
+            read = seen = shown.grow(self.context).round_out(self.block) & Box.of_shape(lattice.extent)
+            assert read is not None, "every window meets the image"
+        else:
+            seen = shown.grow(self.context) & lattice.region if shown & lattice.region else None
+            read = core | seen if seen else core
+        return WorkTile(index, start, stop, core, shown_start, shown_stop, read, seen)
 
 
 def _last(stop: Zyx) -> Zyx:
@@ -109,15 +118,11 @@ def group_for(
     target_pixels: int,
     margin: Zyx = (0, 0, 0),
     shown_pixels: int | None = None,
-    *,
-    slabs: bool = False,
 ) -> Zyx:
     """Windows of a tile in each axis, so that its core has about `target_pixels` and the shape of a cube (or square).
 
     Always whole batches: axes grow by one batch at a time, the shortest first, while the core stays within the target
     and the windows that the tile shows to the model, `margin` more on either side, within `shown_pixels`.
-    slabs: rows and columns grow before slices, so that a slice, which is decoded as a whole, belongs to one tile where
-    that much fits.
     """
     group = list(batch)
     limit = lattice.shape
@@ -130,10 +135,36 @@ def group_for(
 
     while True:
         grown = [(group[axis] * lattice.stride[axis], axis) for axis in range(3) if group[axis] < limit[axis]]
-        for _, axis in sorted(grown, key=lambda each: (slabs and each[1] == 0, *each)):
+        for _, axis in sorted(grown):
             candidate = [g + (batch[a] if a == axis else 0) for a, g in enumerate(group)]
             if fits(candidate):
                 group = candidate
                 break
         else:
             return zyx(group)
+
+
+def slab_for(lattice: Lattice, batch: Zyx, side: int, fits: Callable[[Zyx], bool]) -> Zyx:
+    """Windows of a tile of a volume in each axis: rows and columns first, so that a slice belongs to one tile.
+
+    Always whole batches: rows and columns grow while they are at most `side` pixels, the shorter first, then slices
+    while the core has at most `side` squared, and each only while the group `fits`.
+    """
+    group, strides = list(batch), lattice.stride
+
+    def size(axis: int, candidate: Sequence[int]) -> int:
+        return min(min(candidate[axis], lattice.shape[axis]) * strides[axis], lattice.extent[axis])
+
+    def grown(axis: int) -> list[int]:
+        return [g + (batch[a] if a == axis else 0) for a, g in enumerate(group)]
+
+    def may(axis: int) -> bool:
+        candidate = grown(axis)
+        within = size(axis, candidate) <= side if axis else prod(size(a, candidate) for a in range(3)) <= side**2
+        return group[axis] < lattice.shape[axis] and within and fits(zyx(candidate))
+
+    while axis := next((a for a in sorted((1, 2), key=lambda a: group[a] * strides[a]) if may(a)), 0):
+        group = grown(axis)
+    while may(0):
+        group = grown(0)
+    return zyx(group)

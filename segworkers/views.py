@@ -97,13 +97,13 @@ def join_views(batches: Sequence[Views]) -> Views:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Views of different windows and of one class, each pair once; i < j, but for parts, where i is the part."""
+    """Views of different windows and of one class, each pair once; i < j, but where i is a part of j or apart."""
 
     i: NDArray[np.int64]
     j: NDArray[np.int64]
     overlap: NDArray[np.float64]
-    """(k,) IoU in the strip both windows saw, or in its trusted part, whichever is higher; for parts the share that is
-    covered, for covers and near misses 0."""
+    """(k,) IoU in the strip both windows saw, or in its trusted part, whichever is higher; for parts and what is apart
+    the share that is covered, for covers and near misses 0."""
     shared: NDArray[np.int64]
     """(k,) pixels in common, anywhere; of near misses those that come near, 0 for covers."""
 

@@ -55,17 +55,18 @@ def cut_windows(
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """The windows of a batch with `context` pixels more on every side, and where their pixels are real.
 
-    pixels: (channels, z, y, x) with voxel (0, 0, 0) at `origin`, covering the windows' part of the image; valid:
-    (z, y, x). Returns (size, channels, z, y, x) and (size, z, y, x). Pixels past the image's edge mirror the window's
-    own pixels; invalid ones and empty slots are 0.
+    pixels: (channels, z, y, x) with voxel (0, 0, 0) at `origin`, covering the windows' part of what the lattice lets
+    them see (`Lattice.visible`: the image or a region), which each of them meets; valid: (z, y, x). Returns (size,
+    channels, z, y, x) and (size, z, y, x). Pixels past that mirror the window's own, invalid ones and empty slots are
+    0.
     """
     shape = zyx([w + 2 * c for w, c in zip(lattice.window, context, strict=True)])
     windows = np.zeros((batch.size, pixels.shape[0], *shape), pixels.dtype)
     real = np.zeros((batch.size, *shape), bool)
     for index, slot in zip(batch.indices, batch.slots, strict=True):
         whole = lattice.window_box(index).grow(context)
-        box = whole & Box.of_shape(lattice.extent)
-        assert box is not None, "every window starts on the image"
+        box = whole & lattice.visible
+        assert box is not None, "every window that is asked sees something"
         inside = box.within(origin)
         seen = valid[inside]
         values = np.where(seen, pixels[(slice(None), *inside)], np.zeros((), pixels.dtype))

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.boxes import Box, Zyx
+from schemas.boxes import Zyx
 from schemas.discretion import one_line
 from schemas.errors import InputError, StoreError, TileError
 from schemas.models import ModelManifest
@@ -30,7 +30,7 @@ from segworkers.blending import Blender
 from segworkers.cells import count_cells
 from segworkers.commits import commit_failure, commit_receipts, commit_shard, open_sections, reason_of
 from segworkers.encoding import EncodedTile, encode_dense, encode_instances
-from segworkers.model_pixels import read_on_model_grid
+from segworkers.lattice import Lattice
 from segworkers.orientation import Flips, flipped
 from segworkers.plans import Chunk, SourcePlan
 from segworkers.priors import from_bytes, with_codes
@@ -42,6 +42,7 @@ from segworkers.segmenters.two_stage import OUTSIDE, OrganMap
 from segworkers.shards import Sections, Shard, object_sections, pack
 from segworkers.statistics import normalise
 from segworkers.store import Store
+from segworkers.tile_pixels import read_tile
 from segworkers.tiling import WorkTile
 from segworkers.windows import Batch, batches, crop_to_cell, cut_windows
 
@@ -56,6 +57,9 @@ class _Work:
     tile: WorkTile
     name: str
     block: PixelBlock | None = None
+    """What the windows see."""
+    valid: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
+    """(z, y, x) of the core."""
     failed: dict[Zyx, InputError] = field(default_factory=dict[Zyx, InputError])
     dense: dict[Zyx, tuple[NDArray[Any], NDArray[np.float32] | None]] = field(
         default_factory=dict[Zyx, tuple[NDArray[Any], "NDArray[np.float32] | None"]]
@@ -117,49 +121,20 @@ class TileWorker:
         work = _Work(plan, tile, name)
         if self._manifest.blend != "none":
             work.blender = Blender(plan.tiles.lattice, tile.start, tile.stop, len(self._manifest.classes) + 1)
-        try:
-            work.block = read_on_model_grid(self._reader, plan.source, plan.grid, tile.read, plan.bands)
-        except Exception as error:  # noqa: BLE001 - each window is tried alone below
-            _log.debug("%s, tile %s: %s", plan.source.uri, tile.name, error)
-            self._read_by_window(work)
-        if plan.prior is not None:
-            work.block = self._with_prior(work.block, plan.prior, tile, plan.tiles.lattice.extent)
+        read = read_tile(self._reader, plan, tile)
+        work.block, work.valid, work.failed = read.block, read.valid, read.failed
+        if plan.prior is not None and work.block is not None:
+            work.block = self._with_prior(work.block, plan.prior, plan.tiles.lattice)
         work.read_s = time.perf_counter() - began
         return work
 
-    def _with_prior(self, block: PixelBlock | None, name: str, tile: WorkTile, extent: Zyx) -> PixelBlock:
+    def _with_prior(self, block: PixelBlock, name: str, lattice: Lattice) -> PixelBlock:
         """The block with what the first stage found as its last channel."""
-        assert block is not None, "the prior goes beside pixels"
         known, organ = self._organ
         if known != name or organ is None:
             organ = from_bytes(self._store.read(name))
             self._organ = (name, organ)
-        return replace(block, pixels=with_codes(block.pixels, organ, tile.read, extent))
-
-    def _read_by_window(self, work: _Work) -> None:
-        """After a failed read: window by window, so that one bad block costs only the windows that need it."""
-        plan, tile, lattice = work.plan, work.tile, work.plan.tiles.lattice
-        pixels: NDArray[Any] | None = None
-        valid = np.zeros(tile.read.shape, bool)
-        for index in lattice.indices(tile.shown_start, tile.shown_stop):
-            box = lattice.window_box(index).grow(plan.tiles.context) & Box.of_shape(lattice.extent)
-            assert box is not None, "every window starts on the image"
-            try:
-                part = read_on_model_grid(self._reader, plan.source, plan.grid, box, plan.bands)
-            except InputError as error:
-                work.failed[index] = error
-                continue
-            except Exception as error:  # noqa: BLE001 - recorded as the window's failure
-                work.failed[index] = InputError("read_failed", one_line(error), "--resume tries the tile again.")
-                continue
-            if pixels is None:
-                pixels = np.zeros((len(plan.bands), *tile.read.shape), part.pixels.dtype)
-            place = box.within(tile.read.start)
-            pixels[(slice(None), *place)] = part.pixels
-            valid[place] = part.valid
-        if pixels is None:
-            pixels = np.zeros((len(plan.bands), *tile.read.shape), np.dtype(plan.source.dtype))
-        work.block = PixelBlock(pixels, valid, tile.read)
+        return replace(block, pixels=with_codes(block, organ, lattice.extent, lattice.region))
 
     def _predict(self, work: _Work) -> None:
         began = time.perf_counter()
@@ -172,7 +147,7 @@ class TileWorker:
         work.predict_s = time.perf_counter() - began
 
     def _predict_batch(self, work: _Work, batch: Batch) -> None:
-        usable = _without(batch, work.failed)
+        usable = _without(batch, work.failed, work.plan.tiles.lattice)
         if not usable.indices:
             return
         windows, real = self._windows(work, usable)
@@ -201,7 +176,7 @@ class TileWorker:
 
     def _windows(self, work: _Work, batch: Batch) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         block, plan, manifest = work.block, work.plan, self._manifest
-        assert block is not None, "read comes before predict"
+        assert block is not None, "a window that is asked sees something"
         tiles = plan.tiles
         windows, real = cut_windows(block.pixels, block.valid, block.box.start, tiles.lattice, batch, tiles.context)
         if manifest.normalise != "none":
@@ -243,10 +218,8 @@ class TileWorker:
     def _encode(self, work: _Work) -> Receipt:
         began = time.perf_counter()
         encoded, sections = self._encoded(work)
-        block = work.block
-        assert block is not None, "read comes before encode"
         failed = {index: error for index, error in work.failed.items() if work.tile.owns(index)}
-        counts, failed_boxes = count_cells(work.plan, work.tile, block, encoded.busy_cells, frozenset(failed))
+        counts, failed_boxes = count_cells(work.plan, work.tile, work.valid, encoded.busy_cells, frozenset(failed))
         receipt = Receipt(
             source_id=work.plan.source.source_id,
             tile=work.tile.index,
@@ -268,12 +241,12 @@ class TileWorker:
 
     def _encoded(self, work: _Work) -> tuple[EncodedTile, Sections]:
         block, lattice = work.block, work.plan.tiles.lattice
-        assert block is not None, "read comes before encode"
         manifest = self._manifest
         if manifest.kind == "dense":
-            valid = block.valid[work.tile.core.within(block.box.start)]
-            encoded = encode_dense(work.dense, valid, work.tile, lattice, manifest.connectivity)
+            shown = _within(work.valid, work.tile, lattice)
+            encoded = encode_dense(work.dense, shown, work.tile, lattice, manifest.connectivity)
         else:
+            assert block is not None, "windows of instance models see the whole image"
             encoded = encode_instances(work.masks, block.valid, block.box.start, work.tile, lattice)
         return encoded, object_sections(encoded.objects) | open_sections(encoded)
 
@@ -293,8 +266,21 @@ def _all_outside(windows: NDArray[Any], plan: SourcePlan) -> bool:
     return plan.prior is not None and not (windows[:, -1] != OUTSIDE).any()
 
 
-def _without(batch: Batch, failed: Mapping[Zyx, InputError]) -> Batch:
-    kept = [(index, slot) for index, slot in zip(batch.indices, batch.slots, strict=True) if index not in failed]
+def _within(valid: NDArray[np.bool_], tile: WorkTile, lattice: Lattice) -> NDArray[np.bool_]:
+    """The valid pixels of the core that windows may see: a window at a region's border reaches beyond it."""
+    if lattice.region is None:
+        return valid
+    shown, part = np.zeros_like(valid), tile.core & lattice.region
+    if part is not None:
+        place = part.within(tile.core.start)
+        shown[place] = valid[place]
+    return shown
+
+
+def _without(batch: Batch, failed: Mapping[Zyx, InputError], lattice: Lattice) -> Batch:
+    """The batch's windows that were read, and that meet what windows may see."""
+    both = zip(batch.indices, batch.slots, strict=True)
+    kept = [(index, slot) for index, slot in both if index not in failed and lattice.sees(index)]
     return replace(batch, indices=tuple(i for i, _ in kept), slots=tuple(s for _, s in kept))
 
 

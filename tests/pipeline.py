@@ -37,7 +37,11 @@ def run_source(
 ) -> tuple[Objects, list[Receipt]]:
     """All objects, and the receipts in plan order."""
     plan = replace(plan_for(reader, segmenter, group), flips=flips)
-    store: Any = MemoryStore()
+    return run_plan(reader, segmenter, plan, MemoryStore(), seed)
+
+
+def run_plan(reader: Any, segmenter: Any, plan: SourcePlan, store: Any, seed: int = 0) -> tuple[Objects, list[Receipt]]:
+    """All objects of a plan, and its receipts in plan order; store: may hold what the plan refers to."""
     worker = TileWorker(reader, segmenter, store, segmenter.manifest)
     indices = [tile.index for tile in plan.tiles]
     random.Random(seed).shuffle(indices)

@@ -33,6 +33,9 @@ from segworkers.readers.base import PixelBlock
 
 THUMBNAIL_SLICES = 64
 """Slices that a thumbnail decodes at most."""
+SLIDE_CACHE_MB = 128
+"""Decoded tiles of slides that are kept, at most."""
+
 _STACKS = 8
 """Stacks whose lists of files are held at a time."""
 
@@ -56,14 +59,15 @@ class DicomReader:
         """Open nothing yet; from now on this process is discreet (`schemas.discretion`).
 
         crosswalk: where stacks are found.
-        cache_mb: decoded slices that are kept, in MiB; 256 slices of 512 × 512 fill the default.
+        cache_mb: decoded slices that are kept, in MiB; 256 slices of 512 × 512 fill the default. Tiles of slides are
+            kept in at most `SLIDE_CACHE_MB`.
         """
         discretion.begin()
         self.crosswalk, self._cache_mb = crosswalk, cache_mb
         self._places = Places()
         self._planes = Kept[_Plane](cache_mb << 20)
         self._stacks: dict[tuple[str, str], Stack] = {}
-        self._slides = SlideReader(crosswalk, self._places, cache_mb << 20)
+        self._slides = SlideReader(crosswalk, self._places, min(cache_mb, SLIDE_CACHE_MB) << 20)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _remade, (self.crosswalk, self._cache_mb)

@@ -15,7 +15,18 @@ from schemas.models import ModelManifest
 
 REQUIRED = ("kind", "window", "overlap", "classes")
 OPTIONAL = (
-    *("name", "bands", "normalise", "context", "resolution", "spacing", "orientation", "modalities", "connectivity"),
+    *(
+        "name",
+        "stuff",
+        "bands",
+        "normalise",
+        "context",
+        "resolution",
+        "spacing",
+        "orientation",
+        "modalities",
+        "connectivity",
+    ),
     *("blend", "batch", "object_size"),
 )
 _MISSING = object()
@@ -166,7 +177,7 @@ def _spacing(value: Any) -> tuple[float, float, float] | None:
     return cast("tuple[float, float, float]", tuple(sides))
 
 
-def _modalities(value: Any) -> tuple[str, ...]:
+def _optional_names(value: Any) -> tuple[str, ...]:
     return _names(value) if isinstance(value, str) or value else ()
 
 
@@ -186,6 +197,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "overlap": ("three whole numbers (z, y, x) of at least 0", _triple(0)),
     "classes": ("a list or tuple of names without background", _names),
     "name": ("a name", _text),
+    "stuff": ("a list or tuple of names among the classes, or empty", _optional_names),
     "bands": ("a list of band names or indices from 0, or None", _bands),
     "normalise": (
         "'none', 'unit', 'percentile', 'zscore' or 'otsu'",
@@ -195,7 +207,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "resolution": ("metres per pixel above 0, or None", _positive),
     "spacing": ("three numbers (z, y, x) of millimetres above 0, or None", _spacing),
     "orientation": ("three letters such as 'LPS' or 'RAS', or None", _optional_text),
-    "modalities": ("a list or tuple of modalities such as 'CT', empty for any", _modalities),
+    "modalities": ("a list or tuple of modalities such as 'CT', empty for any", _optional_names),
     "connectivity": ("4, 8, 6, 18 or 26", _one_of(4, 8, 6, 18, 26)),
     "blend": ("'none' or 'gaussian'", _one_of("none", "gaussian")),
     "batch": ("three whole numbers (z, y, x) of at least 1", _triple(1)),

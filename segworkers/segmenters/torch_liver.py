@@ -1,10 +1,10 @@
 """The two stages of the liver-lesion model behind the Segmenter port: the liver at 3 mm, then lesions inside it.
 
-Windows are CT in HU on the models' grids, axes pointing right, anterior and to the head. What the networks are shown is
-what `cnn_liver_lesion_seg_CT_MR_main` of pyliverlesionseg shows them, with three differences, all of which come from
-reading a volume once, in tiles: HU are averaged before they are clipped instead of after it, the liver's input is not
-median-filtered at 1.5 mm, and the lattice begins at the series' first voxel instead of at the corner of the liver's
-box, where the package also shifts the last windows inward.
+Windows are CT in HU on the models' grids, axes pointing right, anterior and to the head. They are those of
+`cnn_liver_lesion_seg_CT_MR_main` of pyliverlesionseg: of the first stage one around the abdomen, of the second those
+that cover the liver's box (`segworkers.window_rows`). The networks are shown what the package shows them, but for what
+comes from reading a volume in tiles, each slice once: HU are averaged before they are clipped instead of after it, on a
+grid that spans the series exactly, and the liver's input is not median-filtered at 1.5 mm.
 """
 # pyright: reportUnknownMemberType=false
 # torch's load_state_dict is partly untyped.
@@ -66,8 +66,7 @@ class LiverSegmenter:
 class LesionSegmenter:
     """Lesions, class 1, in windows whose last channel tells where the liver is (`segworkers.segmenters.two_stage`).
 
-    The network is asked about windows that hold some of what it sees of the liver. Lesions are told inside the liver's
-    box: the package does not look elsewhere.
+    Lesions are told inside the liver's box: the package does not look elsewhere.
     """
 
     def __init__(self, network: nn.Module, manifest: ModelManifest, device: str) -> None:
@@ -92,11 +91,9 @@ class LesionSegmenter:
         for window, real in zip(windows, valid, strict=True):
             codes = np.where(real, window[1], OUTSIDE)
             liver = dilated(codes == ORGAN, EDGES, MARGIN[0])
-            answer = np.zeros((1, *self._manifest.window), np.float32)
-            if _middle(liver, self._manifest.context).any():
-                shown = lesion_input(window[0], codes, liver)
-                answer = _ask(self._network, shown[None], self._device, self._manifest)
-                answer[0][_middle(codes, self._manifest.context) == OUTSIDE] = 0.0
+            shown = lesion_input(window[0], codes, liver)
+            answer = _ask(self._network, shown[None], self._device, self._manifest)
+            answer[0][_middle(codes, self._manifest.context) == OUTSIDE] = 0.0
             answers.append(answer)
         return _probabilities(answers)
 

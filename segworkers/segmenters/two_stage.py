@@ -64,10 +64,13 @@ class OrganMap:
             return None
         return fine.shift(near.start).grow(self.margin) & Box.of_shape(extent)
 
-    def codes(self, box: Box, extent: Zyx) -> NDArray[np.uint8]:
-        """OUTSIDE, AROUND and ORGAN for the voxels of `box` on the second model's grid of `extent` voxels."""
+    def codes(self, box: Box, extent: Zyx, around: Box | None = None) -> NDArray[np.uint8]:
+        """OUTSIDE, AROUND and ORGAN for the voxels of `box` on the second model's grid of `extent` voxels.
+
+        around: what `self.box(extent)` gives, where that is known already.
+        """
         values = np.full(box.shape, OUTSIDE, np.uint8)
-        whole = self.box(extent)
+        whole = around or self.box(extent)
         near = None if whole is None else whole & box
         if near is not None:
             organ = self._organ_at(near, extent)

@@ -116,6 +116,27 @@ def test_classes_are_numbered_in_the_models_order(
     assert (found == painted(out, "cells", truth.shape, {"class_0": 1, "class_1": 2, "class_2": 3})).all()
 
 
+def test_a_panoptic_raster_holds_classes_and_instances_and_no_instance_of_stuff(
+    inputs: list[Path], labels: Path, tmp_path: Path, truth: NDArray[np.uint16]
+) -> None:
+    out = tmp_path / "out"
+    options = OPTIONS | {"stuff": ["class_1"]}
+    runs.run(inputs, out, runs.user_model("Oracle"), options, output__masks="panoptic")
+    with rasterio.open(mask_file(out, "cells")) as file:
+        classes, instances = file.read()
+        assert (file.dtypes, file.descriptions) == (("uint32", "uint32"), ("class", "instance"))
+        assert json.loads(file.tags()["CLASSES"]) == {"1": "class_0", "2": "class_1", "3": "class_2"}
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert (classes == np.where(truth > 0, truth % 3 + 1, 0)).all()
+    assert (instances == np.where(classes == 2, 0, painted(out, "cells", truth.shape))).all()
+    assert (instances > 0).sum() == ((classes == 1) | (classes == 3)).sum() > 0
+    with rasterio.open(mask_file(labels, "cells")) as file:
+        assert (file.read(1) > 0).all()  # stuff stays in the raster of instances alone, and in the rows
+    (image,) = [row for row in runs.rows(out, "images") if "cells" in row["source_uri"]]
+    areas = {entry["label"]: entry["pixel_count"] for entry in image["classes"]}
+    assert areas == {f"class_{k}": int((truth[truth > 0] % 3 == k).sum()) for k in range(3)}
+
+
 def test_masks_do_not_change_the_tables_and_can_be_added_by_resuming(
     inputs: list[Path], labels: Path, tmp_path: Path
 ) -> None:

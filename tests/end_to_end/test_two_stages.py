@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,15 @@ from scipy import ndimage
 
 from jobs.stages import RunSummary
 from jobs.verify import verify
-from schemas.boxes import Box
 from schemas.models import ModelManifest
-from segworkers.lattice import Lattice
-from segworkers.priors import from_bytes
+from segworkers import model_pixels
+from segworkers.priors import box_in
 from segworkers.segmenters import bundles, loading, published_models
 from segworkers.segmenters.base import DenseMaps, Segmenter
 from segworkers.segmenters.model_spec import ModelSpec
 from segworkers.segmenters.two_stage import ORGAN, OUTSIDE
 from tests import runs
+from tests.decodings import count_decodings
 from tests.dicom_files import Layout, Phantom
 from tests.volume_truth import World, painted
 
@@ -141,12 +142,10 @@ def run(folder: Path, out: Path, *, resume: bool = False, **sets: Any) -> RunSum
 
 
 def windows_at_the_organ(path: Path) -> int:
-    """How many windows see, with their context, the box around the organ that is kept there."""
-    codes = from_bytes(path.read_bytes()).codes(Box.of_shape(SHAPE), SHAPE)
-    lattice = Lattice(SECOND.window, SECOND.overlap, SHAPE)
-    seen = (lattice.window_box(index).grow(SECOND.context) for index in lattice.indices((0, 0, 0), lattice.shape))
-    parts = [box & Box.of_shape(SHAPE) for box in seen]
-    return sum(part is not None and bool((codes[part.within((0, 0, 0))] != OUTSIDE).any()) for part in parts)
+    """How many windows it takes to cover the box around the organ that is kept there."""
+    around = box_in(path.read_bytes())
+    assert around is not None
+    return prod(-(-side // window) for side, window in zip(around.shape, SECOND.window, strict=True))
 
 
 def test_lesions_are_found_in_the_organ_which_is_found_once(calls: Calls, tmp_path: Path) -> None:
@@ -155,6 +154,7 @@ def test_lesions_are_found_in_the_organ_which_is_found_once(calls: Calls, tmp_pa
     assert calls.first == 2
     windows = [windows_at_the_organ(path) for path in (tmp_path / "cells" / "priors").iterdir()]
     assert calls.second == sum(windows) < 2 * 5 * 5 * 5
+    assert sum(row["windows"] for row in runs.rows(tmp_path / "cells", "tiles")) == sum(windows)
     assert calls.outside == 0
     run(folder, tmp_path / "whole")
     assert runs.files(tmp_path / "cells") == runs.files(tmp_path / "whole")
@@ -220,3 +220,17 @@ def test_a_series_without_the_organ_has_no_lesions_and_is_not_shown(calls: Calls
     assert (summary.objects, calls.first, calls.second) == (0, 1, 0)
     (image,) = runs.rows(tmp_path / "out", "images")
     assert (image["status"], image["pixels_empty"]) == ("done", int(np.prod(SHAPE)))
+
+
+def test_slices_are_decoded_once_for_each_stage(calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_pixels, "READ_VOXELS", 1)
+    told = count_decodings(monkeypatch, 2 * SECOND.context[0] + 1, SHAPE[1] * SHAPE[2] * 2)
+    folder = archive(tmp_path / "in", one=LAYOUT)
+    run(folder, tmp_path / "out", tiling__memory="500.7MB")
+    tiles = runs.rows(tmp_path / "out", "tiles")
+    assert {(row["y_min"], row["y_max"], row["x_min"], row["x_max"]) for row in tiles} == {(0, 44, 0, 48)}
+    assert len(tiles) > 2 and calls.second > 0
+    assert told.of("first stage") == told.of("segment") == dict.fromkeys(range(SHAPE[0]), 1)
+    held = [(row["z_min"], row["z_max"]) for row in runs.rows(tmp_path / "out", "instances")]
+    assert told.of("rows") == dict.fromkeys(sorted({z for low, high in held for z in range(low, high)}), 1)
+    assert len(told.of("rows")) < SHAPE[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -16,6 +17,7 @@ from segworkers.model_grid import ModelGrid
 from segworkers.runs import RunTable
 from segworkers.tiling import TilePlan, WorkTile, group_for
 from segworkers.windows import batches
+from tests.package_tiling import owners
 
 
 @st.composite
@@ -27,10 +29,25 @@ def lattices(draw: st.DrawFn) -> Lattice:
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> TilePlan:
+def around_regions(draw: st.DrawFn) -> Lattice:
+    """Lattices laid around a region from either end; half of the axes without overlap."""
+    plain = draw(lattices())
+    start = [draw(st.integers(0, n - 1)) for n in plain.extent]
+    stop = [draw(st.integers(a + 1, n)) for a, n in zip(start, plain.extent, strict=True)]
+    overlap = zyx([o * draw(st.booleans()) for o in plain.overlap])
+    mirrored = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+    return Lattice(plain.window, overlap, plain.extent, Box(zyx(start), zyx(stop)), mirrored)
+
+
+def all_lattices() -> st.SearchStrategy[Lattice]:
+    return lattices() | around_regions()
+
+
+@st.composite
+def plans(draw: st.DrawFn, over: st.SearchStrategy[Lattice] | None = None) -> TilePlan:
     group = draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
     block = draw(st.tuples(st.just(1), st.integers(1, 33), st.integers(1, 33)))
-    return TilePlan(draw(lattices()), group, block)
+    return TilePlan(draw(all_lattices() if over is None else over), group, block)
 
 
 @st.composite
@@ -52,13 +69,13 @@ def own_cells(lattice: Lattice, tile: WorkTile) -> list[Box]:
     return [lattice.cell_box(index) for index in lattice.indices(tile.start, tile.stop)]
 
 
-@given(lattices())
+@given(all_lattices())
 def test_cells_partition_the_source(lattice: Lattice) -> None:
     cells = [lattice.cell_box(index) for index in lattice.indices((0, 0, 0), lattice.shape)]
     assert (times_covered(cells, lattice.extent) == 1).all()
 
 
-@given(lattices())
+@given(all_lattices())
 def test_a_pixel_is_in_the_cell_that_its_position_says(lattice: Lattice) -> None:
     for axis in range(3):
         edges = lattice.cell_edges(axis)
@@ -66,6 +83,45 @@ def test_a_pixel_is_in_the_cell_that_its_position_says(lattice: Lattice) -> None
         cells = lattice.cells_of(axis, positions)
         assert (edges[cells] <= positions).all()
         assert (positions < edges[cells + 1]).all()
+
+
+@given(all_lattices())
+def test_many_windows_at_once_are_each_of_them(lattice: Lattice) -> None:
+    every = list(lattice.indices((0, 0, 0), lattice.shape))
+    flat = np.array([lattice.flat(index) for index in every])
+    windows, cells = [lattice.window_box(index) for index in every], [lattice.cell_box(index) for index in every]
+    assert lattice.window_boxes(flat).tolist() == [[*box.start, *box.stop] for box in windows]
+    assert lattice.cell_boxes(flat).tolist() == [[*box.start, *box.stop] for box in cells]
+
+
+@given(all_lattices())
+def test_the_last_window_that_starts_at_or_before_a_pixel(lattice: Lattice) -> None:
+    for axis in range(3):
+        row = lattice.row(axis)
+        starts = row.starts(np.arange(row.count))
+        assert starts.tolist() == [row.start(i) for i in range(row.count)]
+        assert (np.diff(starts) > 0).all()
+        assert starts[0] <= 0 and (row.count == 1 or starts[1] > 0)
+        positions = np.arange(lattice.extent[axis])
+        assert (row.windows_at(positions) == np.searchsorted(starts, positions, "right") - 1).all()
+
+
+@given(around_regions())
+def test_windows_lie_around_a_region_as_the_package_lays_them(lattice: Lattice) -> None:
+    assert lattice.region is not None
+    for axis in range(3):
+        size, overlap = lattice.window[axis], lattice.overlap[axis]
+        low, high = lattice.region.start[axis], lattice.region.stop[axis]
+        row, positions = lattice.row(axis), np.arange(low, high)
+        found = row.starts(lattice.cells_of(axis, positions))
+        if lattice.mirrored[axis]:
+            found = (low + high - size - found)[::-1]
+        if not overlap:
+            assert (found - low == owners(high - low, size)).all()
+        elif lattice.mirrored[axis]:
+            assert (row.start(0) + size - high) % row.stride == 0
+        else:
+            assert (row.start(0) - low) % row.stride == 0
 
 
 @given(lattices())
@@ -79,7 +135,7 @@ def test_windows_start_at_zero_never_shift_inward_and_the_last_one_is_needed(lat
         assert n == 1 or starts[-2] + window < extent
 
 
-@given(lattices())
+@given(all_lattices())
 def test_a_pixel_is_half_an_overlap_away_from_the_internal_borders_of_its_cells_window(lattice: Lattice) -> None:
     for index in lattice.indices((0, 0, 0), lattice.shape):
         cell, window = lattice.cell_box(index), lattice.window_box(index)
@@ -109,12 +165,14 @@ def test_every_window_belongs_to_one_tile_and_lies_in_what_it_reads(plan: TilePl
         assert tile.read in image
         assert tile.core in tile.read
         for index in plan.lattice.indices(tile.start, tile.stop):
-            assert plan.lattice.real_box(index) in tile.read
+            window = plan.lattice.window_box(index) & plan.lattice.visible
+            assert plan.lattice.sees(index) == (window is not None)
+            assert window is None or (tile.seen is not None and window in tile.seen and tile.seen in tile.read)
             seen.append(index)
     assert sorted(seen) == list(plan.lattice.indices((0, 0, 0), plan.lattice.shape))
 
 
-@given(plans())
+@given(plans(lattices()))
 def test_tiles_read_whole_storage_blocks_and_no_block_that_their_windows_do_not_meet(plan: TilePlan) -> None:
     for tile in plan:
         windows = [plan.lattice.real_box(index) for index in plan.lattice.indices(tile.start, tile.stop)]
@@ -129,7 +187,7 @@ def test_tiles_read_whole_storage_blocks_and_no_block_that_their_windows_do_not_
 @given(plans())
 def test_equal_input_gives_equal_plans_whose_tiles_can_be_had_in_any_order(plan: TilePlan) -> None:
     copy = pickle.loads(pickle.dumps(plan))
-    again = TilePlan(Lattice(plan.lattice.window, plan.lattice.overlap, plan.lattice.extent), plan.group, plan.block)
+    again = TilePlan(replace(plan.lattice), plan.group, plan.block)
     assert plan == copy == again
     assert [plan.tile(tile.index) for tile in reversed(list(again))] == list(reversed(list(copy)))
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segworkers.linking import COVER, LINK, MIN_OVERLAP, PART, Groups, ViewFacts, group_views, links
+from segworkers.linking import APART, COVER, LINK, MIN_OVERLAP, PART, Groups, ViewFacts, group_views, links
 from segworkers.views import Pairs
 
 
@@ -30,10 +30,11 @@ def pairs(*rows: tuple[int, int, float, int]) -> Pairs:
 NONE = pairs()
 
 
-def grouped(of: ViewFacts, linked: Pairs, covers: Pairs = NONE, parts: Pairs = NONE) -> Groups:
+def grouped(of: ViewFacts, linked: Pairs, covers: Pairs = NONE, parts: Pairs = NONE, apart: Pairs = NONE) -> Groups:
     """What becomes of the views."""
-    kind = np.repeat(np.array([LINK, PART, COVER], np.int8), [len(linked), len(parts), len(covers)])
-    return group_views(of, linked.join(parts).join(covers), kind)
+    lengths = [len(linked), len(parts), len(covers), len(apart)]
+    kind = np.repeat(np.array([LINK, PART, COVER, APART], np.int8), lengths)
+    return group_views(of, linked.join(parts).join(covers).join(apart), kind)
 
 
 def same(groups: Groups, *members: int) -> bool:
@@ -161,6 +162,21 @@ def test_parts_do_not_bring_two_views_of_a_window_together_that_are_none() -> No
     assert groups.count == 3
 
 
+def test_a_view_that_another_window_saw_as_two_joins_one_of_them() -> None:
+    """Window 0 saw 0 and 1 side by side, window 1 says 2 for both, and window 2 saw 3, which is 1 again."""
+    of, linked = facts([0, 0, 1, 2]), pairs((0, 2, 1.0, 60), (2, 3, 0.95, 50), (1, 3, 0.9, 40))
+    assert same(grouped(of, linked), 0, 2, 3), "the strongest links glue the two, and 1 is left alone"
+    groups = grouped(of, linked, apart=pairs((1, 2, 1.0, 40)))
+    assert same(groups, 0, 2)
+    assert same(groups, 1, 3)
+    assert groups.count == 2
+
+
+def test_a_view_that_was_seen_as_two_is_still_linked_where_nothing_speaks_against_it() -> None:
+    groups = grouped(facts([0, 0, 1, 2]), pairs((0, 2, 1.0, 60), (2, 3, 0.1, 5)), apart=pairs((1, 2, 1.0, 40)))
+    assert same(groups, 0, 2, 3)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 25))
 def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
@@ -168,8 +184,9 @@ def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) 
     i, j = np.triu_indices(n, 1)
     keep = (rng.random(len(i)) < 0.3) & (windows[i] != windows[j])
     i, j = i[keep], j[keep]
-    kind = rng.choice(np.array([LINK, PART, COVER], np.int8), len(i))
-    swap = (kind == PART) & (rng.random(len(i)) < 0.5)  # the part comes first
+    kind = rng.choice(np.array([LINK, PART, COVER, APART], np.int8), len(i))
+    one_of = np.isin(kind, (PART, APART))
+    swap = one_of & (rng.random(len(i)) < 0.5)  # the part comes first
     i, j = np.where(swap, j, i), np.where(swap, i, j)
     overlap, shared = rng.integers(1, 5, len(i)) / 4, rng.integers(1, 4, len(i))
     pixels, marginal = rng.integers(50, 60, n), rng.random(n) < 0.5
@@ -178,7 +195,7 @@ def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) 
     back = np.argsort(place)
     order = rng.permutation(len(i))
     a, b = place[i], place[j]
-    swap = (kind != PART) & (a > b)
+    swap = ~one_of & (a > b)
     a, b = np.where(swap, b, a), np.where(swap, a, b)
     shuffled = Pairs(a[order], b[order], overlap[order], shared[order])
     other = group_views(ViewFacts(windows[back], back, pixels[back], marginal[back]), shuffled, kind[order])

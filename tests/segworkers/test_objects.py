@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,13 +44,11 @@ def test_a_slice_is_what_taking_its_rows_gives(n: int, seed: int, start: int, st
 @given(sizes=st.lists(st.integers(0, 12), max_size=8), most=st.integers(1, 10))
 def test_batches_hold_the_same_objects_and_are_neither_large_nor_many(sizes: list[int], most: int) -> None:
     given_ = [some_objects(n, seed) for seed, n in enumerate(sizes)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "MAX_BATCH", most)
-        found = list(rows._batches(iter(given_)))
+    found = list(rows._batches(iter(given_), most))
     assert same(join_objects(found), join_objects(given_))
     assert all(1 <= len(batch) <= most for batch in found)
     assert all(len(a) + len(b) > most for a, b in pairwise(found))
 
 
 def test_nothing_gives_no_batch() -> None:
-    assert list(rows._batches(iter([no_objects()]))) == []
+    assert list(rows._batches(iter([no_objects()]), 5)) == []

@@ -41,6 +41,18 @@ def test_direction_is_read_off_the_cosines_also_when_oblique() -> None:
     assert flips_for("LPS", tilted) == (True, True, True)
 
 
+@pytest.mark.parametrize(("degrees", "flips"), [(30, (False, False, False)), (30.1, None), (44, None), (60, None)])
+def test_slices_far_off_the_wanted_plane_are_not_taken_for_it(degrees: float, flips: Flips | None) -> None:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turned = VolumeGeometry(
+        shape=(4, 5, 6), origin=(0, 0, 0), slice_step=(-2 * s, 0, 2 * c), row_step=(0, 1, 0), column_step=(c, 0, s)
+    )
+    tilted = VolumeGeometry(
+        shape=(4, 5, 6), origin=(0, 0, 0), slice_step=(0, 2 * s, 2 * c), row_step=(0, 1, 0), column_step=(1, 0, 0)
+    )
+    assert flips_for("LPS", turned) == flips_for("LPS", tilted) == flips
+
+
 def test_other_planes_cannot_be_flipped_into_axial_ones() -> None:
     coronal = VolumeGeometry(
         shape=(4, 5, 6), origin=(0, 0, 0), slice_step=(0, 2.0, 0), row_step=(0, 0, -1.0), column_step=(1.0, 0, 0)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segworkers.lattice import Lattice
-from segworkers.linking import COVER, LINK, PART, Groups, ViewFacts, group_views
+from segworkers.linking import APART, COVER, LINK, PART, Groups, ViewFacts, group_views
 from segworkers.runs import RunTable, mask_runs
 from segworkers.slivers import near_by, relations
 from segworkers.views import Pairs, Views, is_marginal
@@ -47,11 +47,16 @@ def is_cut(said: Mask, window: int, lattice: Lattice) -> bool:
 
 def kinds(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]:
     """Links, parts and covers as pairs of positions; of parts the part comes first."""
+    return everything(*said, lattice=lattice)[:3]
+
+
+def everything(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]:
+    """The same, and what is apart: first the one of two, then the view of both."""
     found = views(*said, lattice=lattice)
     pairs, kind = relations(found, found.masks.pixel_counts(len(found)), lattice, found.window)
-    assert np.isin(kind, (LINK, PART, COVER)).all()
-    assert (pairs.i < pairs.j)[kind != PART].all()
-    return [of(pairs.take(kind == each)) for each in (LINK, PART, COVER)]
+    assert np.isin(kind, (LINK, PART, COVER, APART)).all()
+    assert (pairs.i < pairs.j)[np.isin(kind, (LINK, COVER))].all()
+    return [of(pairs.take(kind == each)) for each in (LINK, PART, COVER, APART)]
 
 
 def related(*said: Said, lattice: Lattice = LATTICE) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -217,18 +222,32 @@ def test_side_by_side_is_within_the_tolerance(between: int, stays: bool) -> None
     assert covers == (set() if stays else {(1, 2)})
 
 
-@pytest.mark.parametrize(("first", "is_one"), [(44, True), (45, True), (46, False)])
-def test_halves_that_end_a_pixel_apart_are_linked(first: int, is_one: bool) -> None:
-    """Window 0 has twelve columns in the strip, 32..44; of them 4, 3 or 2 are within 4 px of where window 1 begins."""
+@pytest.mark.parametrize(("first", "is_one"), [(44, True), (47, True), (48, False)])
+def test_halves_that_end_a_few_pixels_apart_are_linked(first: int, is_one: bool) -> None:
+    """Window 0 sees twelve columns in the strip; of them 4, 1 or none are within 4 px of where window 1 begins."""
     links, covers = related((0, mask((10, 20, 30, 44))), (1, mask((10, first, 30, 90))))
     assert (links, covers) == ({(0, 1)} if is_one else set(), set())
 
 
-def test_a_near_miss_takes_a_fifth_of_the_one_with_less_in_the_strip_and_more() -> None:
-    """Three of fifteen columns are near, then three of fourteen; window 1 has seventeen, or few, three of them near."""
-    assert joined((0, mask((10, 20, 30, 47))), (1, mask((10, 48, 30, 90)))) == set()
+@pytest.mark.parametrize(("down", "is_one"), [(15, True), (16, False), (-15, True), (-16, False)])
+def test_halves_face_each_other_with_two_fifths_of_the_cut_and_more(down: int, is_one: bool) -> None:
+    """Twenty rows each, shifted against each other: rows in common and 4 more are near; 8 of 20 are two fifths."""
+    half, other = (0, mask((20, 20, 40, 44))), (1, mask((20 + down, 44, 40 + down, 90)))
+    assert joined(half, other) == ({(0, 1)} if is_one else set())
+
+
+def test_how_deep_halves_lie_in_the_strip_does_not_matter() -> None:
+    """Of fifteen columns three are near, or of thirty: what is beyond the tolerance could not come near."""
+    assert joined((0, mask((10, 4, 30, 47))), (1, mask((10, 48, 30, 90)))) == {(0, 1)}
     assert joined((0, mask((10, 33, 30, 47))), (1, mask((10, 48, 30, 90)))) == {(0, 1)}
     assert joined((0, mask((10, 4, 30, 47))), (1, mask((10, 48, 30, 60)))) == {(0, 1)}
+
+
+def test_views_are_no_near_miss_where_the_other_window_saw_something_nearer() -> None:
+    """Window 1 saw two columns right of the half; it agrees with window 0 on them, so they are not the half's rest."""
+    half, other, thin = (0, mask((10, 20, 30, 44))), (1, mask((0, 46, 24, 48))), mask((10, 44, 30, 46))
+    assert related(half, other)[0] == {(0, 1)}
+    assert related(half, other, (0, thin), (1, thin))[0] == {(2, 3)}
 
 
 def test_what_lies_in_no_margin_is_no_near_miss() -> None:
@@ -324,6 +343,38 @@ def test_in_space_tolerance_follows_each_axis() -> None:
     assert joined((0, mask((8, 12, 26, 9, 16, 30))), whole, lattice=lattice) == set(), "3 planes above"
 
 
+SPACE = Lattice((16, 32, 32), (8, 16, 16), (24, 32, 48))
+"""Windows at x 0..32 and 16..48; cells meet at 24. Tolerance: 2 planes, 4 rows, 4 columns."""
+
+
+@pytest.mark.parametrize(("rows", "stays"), [(3, False), (4, False), (5, True), (7, True)])
+def test_in_space_a_cut_piece_is_a_rival_where_some_of_it_is_far_from_its_neighbour(rows: int, stays: bool) -> None:
+    """Window 1 says one mask for two that touch. Of the second window 0 saw a few rows; four are near the first."""
+    upper, lower = (0, mask((2, 8, 10, 10, 16, 32))), (0, mask((2, 16, 20, 10, 16 + rows, 32)))
+    glued = (1, mask((2, 8, 16, 10, 28, 40)))
+    _, parts, covers, apart = everything(upper, lower, glued, lattice=SPACE)
+    assert (parts, covers, apart) == (set(), set() if stays else {(1, 2)}, {(1, 2)} if stays else set())
+
+
+def test_in_a_plane_a_cut_piece_goes_all_the_same() -> None:
+    """But it is seen that what covers both may be two objects."""
+    upper, lower, glued = mask((10, 44, 20, 64)), mask((20, 60, 32, 64)), mask((10, 44, 32, 68))
+    assert everything((0, upper), (0, lower), (1, glued)) == [{(0, 2)}, set(), {(1, 2)}, {(1, 2)}]
+
+
+@pytest.mark.parametrize(("first", "is_sliver"), [(8, False), (9, True)])
+def test_in_space_there_is_no_tolerance_where_outlines_stand_still(first: int, is_sliver: bool) -> None:
+    """Windows agree on the neighbour, 8 rows, or 7 of 8; window 0 alone saw two cut rows below it."""
+    seen, whole = (0, mask((2, first, 10, 10, 16, 32))), (1, mask((2, 8, 16, 10, 16, 40)))
+    crumb = (0, mask((2, 17, 26, 10, 19, 32)))
+    assert related(seen, crumb, whole, lattice=SPACE) == ({(0, 2)}, {(1, 2)} if is_sliver else set())
+
+
+def test_in_a_plane_crumbs_beside_what_stands_still_are_slivers() -> None:
+    seen, whole, crumb = (0, mask((10, 44, 20, 64))), (1, mask((10, 44, 20, 92))), (0, mask((21, 58, 23, 64)))
+    assert related(seen, crumb, whole) == ({(0, 2)}, {(1, 2)})
+
+
 def test_windows_that_do_not_overlap_say_nothing_of_each_other() -> None:
     """Window 2 begins where window 0 ends. Tiles of one window each would never compare them."""
     assert related((0, mask((10, 60, 30, 64))), (2, mask((10, 64, 30, 92)))) == (set(), set())
@@ -338,15 +389,15 @@ def test_what_is_said_of_two_windows_depends_on_their_views_alone(seed: int, fla
     said = [(lattice.flat(index), m) for index in windows_of(lattice) for m in case.said[index]]
     if not said:
         return
-    everything = kinds(*said, lattice=lattice)
+    found = everything(*said, lattice=lattice)
     window = [w for w, _ in said]
     for a in sorted(set(window)):
         for b in sorted(set(window)):
             if a >= b:
                 continue
             rows = [k for k, w in enumerate(window) if w in (a, b)]
-            inside = kinds(*(said[k] for k in rows), lattice=lattice)
-            for everywhere, here in zip(everything, inside, strict=True):
+            inside = everything(*(said[k] for k in rows), lattice=lattice)
+            for everywhere, here in zip(found, inside, strict=True):
                 assert _between(everywhere, window, {a, b}) == {(rows[i], rows[j]) for i, j in here}
 
 

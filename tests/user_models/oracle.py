@@ -12,10 +12,11 @@ class Oracle:
 
     kind = "instance"
 
-    def __init__(self, device, side=64, overlap=16, classes=2, batch=1, pause=0.0):
+    def __init__(self, device, side=64, overlap=16, classes=2, batch=1, pause=0.0, stuff=()):
         self.window = (1, side, side)
         self.overlap = (0, overlap, overlap)
         self.classes = tuple(f"class_{k}" for k in range(classes))
+        self.stuff = tuple(stuff)
         self.batch = (1, batch, batch)
         self.pause = pause
 

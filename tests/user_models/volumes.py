@@ -55,13 +55,23 @@ class Above:
     classes = ("bright",)
     connectivity = 26
 
-    def __init__(self, device, level=0.0, window=(8, 24, 24), overlap=(0, 0, 0), spacing=None, orientation=None):
-        self.window, self.overlap = tuple(window), tuple(overlap)
+    def __init__(
+        self,
+        device,
+        level=0.0,
+        window=(8, 24, 24),
+        overlap=(0, 0, 0),
+        context=(0, 0, 0),
+        spacing=None,
+        orientation=None,
+    ):
+        self.window, self.overlap, self.context = tuple(window), tuple(overlap), tuple(context)
         self.spacing, self.orientation = spacing, orientation
         self.level = level
 
     def predict(self, windows):
-        return (windows[:, 0] > self.level).astype(np.uint8)
+        inner = tuple(slice(c, c + w) for c, w in zip(self.context, self.window, strict=True))
+        return (windows[:, 0, *inner] > self.level).astype(np.uint8)
 
 
 class Truth:

@@ -148,6 +148,8 @@ def test_a_model_for_volumes_declares_what_it_must_be_shown(tmp_path: Path) -> N
         ("orientation = 'SPL'", "in this order, such as LPS, got 'SPL'"),
         ("modalities = 'CT'", "modalities: expected a list or tuple"),
         ("modalities = [1]", "modalities: expected a list or tuple"),
+        ("stuff = 'water'", "stuff: expected a list or tuple"),
+        ("stuff = ['water']", "stuff must be among the classes"),
     ],
 )
 def test_what_a_model_for_volumes_cannot_mean_is_refused(tmp_path: Path, line: str, problem: str) -> None:

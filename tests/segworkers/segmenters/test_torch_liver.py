@@ -161,14 +161,16 @@ def test_no_lesion_is_told_outside_the_livers_box() -> None:
     assert np.allclose(answer.values.sum(1), 1)
 
 
-def test_windows_without_liver_are_answered_without_the_network() -> None:
+def test_windows_without_liver_are_asked_about_too_and_nothing_is_told_outside_the_box() -> None:
     seen = Seen(SECOND.window, 0.9)
     windows, valid = lesion_windows()
     windows[0, 1] = np.where(windows[0, 1] == ORGAN, AROUND, windows[0, 1])
-    far = lesion_windows()[0]
-    far[0, 1, :, :, 40:] = AROUND  # the liver ends well before the window's own part
-    answer = LesionSegmenter(seen, SECOND, "cpu").predict(np.concatenate([windows, far]), np.repeat(valid, 2, 0))
-    assert seen.shown == [] and (answer.values[:, 1] == 0).all()
+    cut = windows.copy()
+    cut[0, 1, :, :, 47:] = OUTSIDE  # the box ends in the middle of the window's own part
+    answer = LesionSegmenter(seen, SECOND, "cpu").predict(np.concatenate([windows, cut]), np.repeat(valid, 2, 0))
+    assert len(seen.shown) == 2 and set(np.unique(seen.shown[0])) == {-0.5, 0.0}
+    assert (answer.values[0, 1] > 0.8).all()
+    assert (answer.values[1, 1, :, :, 0] > 0.8).all() and (answer.values[1, 1, :, :, 1:] == 0).all()
 
 
 def test_the_same_window_gives_the_same_bytes() -> None:
