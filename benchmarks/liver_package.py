@@ -63,11 +63,16 @@ class Recorder(nn.Module):
 
 
 def image_of(stage: SecondStage) -> NDArray[np.float32]:
-    """What a network would be shown of the whole box, as the model sees it."""
-    around = stage.lattice.visible
+    """What a network would be shown of the whole grid, as the model sees it: nothing outside the organ's box."""
     hu, codes = (np.pad(channel, [(m, m) for m in MARGIN]) for channel in stage.pixels)
     liver = dilated(codes == ORGAN, EDGES, MARGIN[0])
-    return flipped(lesion_input(hu, codes, liver)[around.within((0, 0, 0))], TO_RAS)
+    return flipped(lesion_input(hu, codes, liver), TO_RAS)
+
+
+def box_of(stage: SecondStage) -> tuple[slice, ...]:
+    """The organ's box, as the model sees it."""
+    sides = zip(stage.lattice.visible.within((0, 0, 0)), stage.lattice.extent, TO_RAS, strict=True)
+    return tuple(slice(n - side.stop, n - side.start) if flip else side for side, n, flip in sides)
 
 
 def same_windows(stage: SecondStage) -> None:
@@ -78,7 +83,7 @@ def same_windows(stage: SecondStage) -> None:
     def network(shown: NDArray[np.float32]) -> NDArray[Any]:
         return theirs(torch.from_numpy(shown)[None, None])[0, 0].numpy()
 
-    image = image_of(stage)
+    image = np.ascontiguousarray(image_of(stage)[box_of(stage)])
     whole = predict(image, network, package_liver.INPUT_SIZE, package_liver.OUTPUT_SIZE) > 0.5
     different = int((flipped(whole, TO_RAS) != answer[stage.lattice.visible.within((0, 0, 0))]).sum())
     known = {each.tobytes() for each in theirs.shown}
@@ -90,16 +95,21 @@ def same_windows(stage: SecondStage) -> None:
 
 def image_difference(stage: SecondStage, hu: NDArray[Any], liver: NDArray[Any]) -> None:
     """Print how far our image is from the package's."""
-    ours = image_of(stage)
-    theirs, _, shape = package_liver.shown_to_lesions(hu, liver, SPACING_MM)
-    print(
-        f"the package's grid has {shape} voxels, its box {theirs.shape}; ours {stage.lattice.extent} and {ours.shape}"
-    )
+    whole, own = image_of(stage), box_of(stage)
+    crop, box, shape = package_liver.shown_to_lesions(hu, liver, SPACING_MM)
+    ours, theirs = (np.full(extent, -0.5, np.float32) for extent in (whole.shape, shape))  # as if around the liver
+    ours[own], theirs[box] = whole[own], crop
+    print(f"the package's grid has {shape} voxels, its box {_places(box)}; ", end="")
+    print(f"ours {ours.shape} and {_places(own)}")
     common = tuple(slice(0, min(a, b)) for a, b in zip(ours.shape, theirs.shape, strict=True))
     inside = (ours[common] > -0.5) & (theirs[common] > -0.5)
     apart = np.abs(ours[common] - theirs[common])[inside] * 400
     median, most = np.median(apart), np.percentile(apart, 95)
-    print(f"where both see liver, boxes corner on corner: median difference {median:.1f} HU, 95 % below {most:.1f} HU")
+    print(f"where both see liver: median difference {median:.1f} HU, 95 % below {most:.1f} HU")
+
+
+def _places(box: tuple[slice, ...]) -> str:
+    return " ".join(f"{side.start}..{side.stop}" for side in box)
 
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> str:
@@ -110,7 +120,7 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> str:
 
 def main() -> None:
     """Print it all."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("scan", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
