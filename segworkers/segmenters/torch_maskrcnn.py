@@ -177,7 +177,7 @@ class MaskRcnnSegmenter:
         channels = windows.shape[1]
         mean = torch.tensor(self._network.transform.image_mean, device=self._device)
         if channels not in (1, len(mean)):
-            wanted = "one band" if len(mean) == 1 else f"one band or {len(mean)}"
+            wanted = {1: "one band", 3: "one band or three"}.get(len(mean), f"one band or {len(mean)}")
             raise TileError(
                 "wrong_bands",
                 f"{self._manifest.name}: this Mask R-CNN sees {wanted}, this image has {channels}.",

@@ -1,0 +1,1 @@
+"""Training jobs: annotated folders, what is trained and validated on, one process or several."""
