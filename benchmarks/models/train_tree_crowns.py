@@ -1,0 +1,154 @@
+"""Train `tree-crowns`, the package's star-convex U-Net for tree crowns in aerial RGB images, and write its bundle.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.models.train_tree_crowns FIRST
+    OMP_NUM_THREADS=1 python -m benchmarks.models.train_tree_crowns OUT --from FIRST --seed 1 --steps 700 --rate 3e-3
+    options: [--reduced] [--device cuda] [--steps N]
+
+Data: two images of the package `deepforest` 2.1.0 (fetched once, 21 MB), both of Yellowstone, 853 crowns annotated as
+boxes. Their left 70 % are trained on, as the ellipses in those boxes and reduced to 0.2 m; the right 30 % say which
+weights are kept, and the decoding was chosen on them. The test images (`benchmarks.crowns_accuracy`) are not read
+here. On a CPU and with the same number of threads the same command gives the same weights. `--reduced` is for trying
+it out.
+"""
+
+# safetensors is partly untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors.torch import save_file
+
+from benchmarks.models.crowns_data import PIXEL, REDUCED, TRAINED, read_aerial, training_samples
+from schemas.bundles import Card, ModelBundle
+from schemas.models import ModelManifest
+from segworkers.segmenters.bundles import weights_file, write_bundle
+from segworkers.segmenters.star_decoding import StarSettings
+from segworkers.segmenters.star_options import StarShape
+from segworkers.training.augment import Augmentation
+from segworkers.training.families import TrainingFamily
+from segworkers.training.loop import Options, Result, train
+from segworkers.training.product import halved, load_start
+from segworkers.training.recipes import WarmFamily
+from segworkers.training.star_unet import StarFamily
+
+SHAPE = StarShape(bands=3, widths=(16, 24, 48, 64), rays=16)
+SETTINGS = StarSettings(middle=0.2, overlap=0.35, foreground=0.5, reach=1.2, core=0.9, least=20)
+AUGMENTATION = Augmentation(
+    side=128, zoom=(0.6, 1.9), gain=(0.6, 1.5), gamma=(0.7, 1.5), offset=(-0.1, 0.1), blur=(0.0, 1.0), noise=(0.0, 0.04)
+)
+OPTIONS = Options(steps=500, batch=8, check_every=100, average=0.98, seed=0)
+
+MANIFEST = ModelManifest(
+    name="tree-crowns",
+    kind="instance",
+    window=(1, 512, 512),
+    overlap=(0, 128, 128),
+    classes=("tree",),
+    bands=(0, 1, 2),
+    normalise="percentile",
+    resolution=PIXEL * REDUCED,
+    object_size=32.0,
+)
+WEIGHTS = "tree-crowns.safetensors"
+CARD = Card(
+    task="tree crowns in aerial RGB images",
+    summary="tree crowns in aerial RGB images of 10 to 20 cm per pixel, one by one",
+    licence="MIT",
+    attribution="Weights trained for segworkers on airborne camera imagery of the National Ecological Observatory "
+    "Network (NEON; CC0-1.0, no endorsement implied) with crown annotations by Ben Weinstein and the DeepForest "
+    "authors (MIT, Copyright 2019).",
+    training_data="Two images of the package deepforest 2.1.0 from one place and one flight year (Yellowstone, 2019, "
+    "10 cm): 853 crowns annotated as boxes, learnt as the ellipses in them. The left 70 % of each were trained on, the "
+    "right 30 % chose weights and decoding.",
+    accuracy="Poor. On two other sites (NEON plots OSBS_029 and SOAP_061, 98 crowns; benchmarks/crowns_accuracy.py, "
+    "tiled job, boxes at IoU 0.4): precision 0.35 (95 % interval 0.22 to 0.51), recall 0.14 (0.09 to 0.23); the demo's "
+    "classical crown model has 0.76 and 0.29 there. On held-out parts of the training images, on which it was chosen "
+    "(326 crowns): precision 0.56 (0.50 to 0.62), recall 0.46 (0.41 to 0.52). For comparison, published of DeepForest "
+    "on other and many more images: precision 0.61, recall 0.69 at IoU 0.5 (Weinstein et al. 2019); precision 0.55, "
+    "recall 0.65 on the NEON crown benchmark (README of weecology/NeonTreeEvaluation_package).",
+    use="Trying out the pipeline, and a start for fine-tuning, in georeferenced RGB images (bands 0, 1, 2) of "
+    "conifers or open woodland. Finer images are reduced to 0.2 m.",
+    limits="Demonstration quality: outside its site it misses most crowns. Trained briefly, on one site; other "
+    "forests, seasons and cameras are new to it, closed broad-leaved canopies are out of reach. Outlines are ellipses, "
+    "not crowns. For surveys use DeepForest or detectree2, or train on your own boxes with `segworkers train`, and "
+    "measure with `segworkers evaluate`.",
+    sources=(
+        "B. G. Weinstein et al.: DeepForest. Methods in Ecology and Evolution 2020, doi:10.1111/2041-210X.13472",
+        "B. G. Weinstein et al.: Individual Tree-Crown Detection in RGB Imagery Using Semi-Supervised Deep Learning "
+        "Neural Networks. Remote Sensing 2019, doi:10.3390/rs11111309",
+        "U. Schmidt et al.: Cell Detection with Star-Convex Polygons. MICCAI 2018, doi:10.1007/978-3-030-00934-2_30",
+    ),
+)
+
+
+def save_bundle(result: Result, folder: Path, settings: StarSettings = SETTINGS) -> None:
+    """`model.json` and the weights, in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(halved(result.network), str(folder / WEIGHTS))
+    (folder / WEIGHTS).chmod(0o644)
+    describe(folder, settings)
+
+
+def describe(folder: Path, settings: StarSettings = SETTINGS) -> None:
+    """Write `model.json` anew, for the weights that are there."""
+    bundle = ModelBundle(
+        name=MANIFEST.name,
+        family="star-unet",
+        manifest=MANIFEST,
+        weights=(weights_file(folder, WEIGHTS),),
+        parameters={"weights": WEIGHTS, "shape": asdict(SHAPE) | {"widths": list(SHAPE.widths)}, **asdict(settings)},
+        card=CARD,
+    )
+    write_bundle(bundle, folder)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the bundle")
+    parser.add_argument("--reduced", action="store_true")
+    parser.add_argument("--describe", action="store_true", help="write model.json only, for weights that are there")
+    parser.add_argument("--from", dest="start", type=Path, help="bundle whose weights the training begins with")
+    parser.add_argument("--rate", type=float, default=OPTIONS.learning_rate, help="highest learning rate")
+    parser.add_argument("--checkpoint", type=Path, help="file that an interrupted run goes on from")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=OPTIONS.steps)
+    parser.add_argument("--seed", type=int, default=OPTIONS.seed)
+    given = parser.parse_args()
+    if given.describe:
+        describe(given.out)
+        return
+    changes: dict[str, Any] = {
+        "device": given.device,
+        "threads": given.threads,
+        "steps": given.steps,
+        "learning_rate": given.rate,
+    }
+    options = replace(OPTIONS, **changes, seed=given.seed)
+    if given.reduced:
+        options = replace(options, steps=min(options.steps, 60), check_every=30)
+    training, held = training_samples(read_aerial(TRAINED), given.seed)
+    began, spent = time.perf_counter(), time.process_time()
+
+    def progress(line: str) -> None:
+        print(f"{time.perf_counter() - began:6.0f} s, CPU {time.process_time() - spent:6.0f} s: {line}", flush=True)
+
+    progress(f"{len(training)} samples to train on, {len(held)} held out; {options}; {AUGMENTATION}")
+    family: TrainingFamily = StarFamily(shape=SHAPE, settings=SETTINGS, least=12)
+    if given.start is not None:
+        family = cast("Any", WarmFamily(family, load_start(given.start / WEIGHTS), str(given.start)))
+    result = train(family, training, held, options, AUGMENTATION, progress, checkpoint=given.checkpoint)
+    save_bundle(result, given.out)
+    count = sum(parameter.numel() for parameter in result.network.parameters())
+    progress(f"kept step {result.best.step}; {count:,} parameters; wrote {given.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The grid of the package's aerial models on images of other resolutions."""
+
+# rasterio and scipy.ndimage are partly untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.transform import from_origin
+
+from benchmarks.models import train_vehicles
+from jobs.loading import load_spec
+from jobs.planning import prepare
+from jobs.volumes import without_empty_cells
+from schemas.models import ModelManifest
+from segworkers.lattice import Lattice
+from segworkers.model_grid import ModelGrid
+
+
+def grid_of(folder: Path, model: str, pixel: float, bands: int) -> ModelGrid:
+    """Of an image of 300 x 400 pixels."""
+    path = folder / f"{pixel}.tif"
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "height": 300,
+        "width": 400,
+        "count": bands,
+        "dtype": "uint8",
+        "crs": "EPSG:32632",
+    }
+    with rasterio.open(path, "w", transform=from_origin(500_000, 5_000_000, pixel, pixel), **profile) as file:
+        file.write(np.full((bands, 300, 400), 9, np.uint8))
+    values = {"inputs": [str(path)], "model": {"reference": model}, "output": {"path": str(folder / "out")}}
+    return prepare(load_spec(values=values)).plans[0].grid
+
+
+@pytest.mark.parametrize(
+    ("pixel", "height", "width"),
+    [(0.1, 120, 160), (0.25, 300, 400), (0.3, 360, 480), (0.5, 600, 800), (1.0, 600, 800)],
+)
+def test_vehicles_sees_quarter_metres_where_it_can(tmp_path: Path, pixel: float, height: int, width: int) -> None:
+    bundle = tmp_path / "vehicles"
+    bundle.mkdir()
+    (bundle / train_vehicles.WEIGHTS).write_bytes(b"not looked at while planning")
+    train_vehicles.describe(bundle)
+    grid = grid_of(tmp_path, str(bundle), pixel, 1)
+    assert grid.native == (1, 300, 400)
+    assert grid.shape == pytest.approx((1, height, width), abs=1)
+
+
+def test_tree_crowns_reduces_and_never_enlarges(tmp_path: Path) -> None:
+    assert grid_of(tmp_path, "tree-crowns", 0.1, 3).shape == (1, 150, 200)
+    assert grid_of(tmp_path, "tree-crowns", 0.4, 3).shape == (1, 300, 400)
+
+
+@settings(deadline=None)
+@given(native=st.integers(1, 3000), factor=st.floats(1, 8), window=st.sampled_from([64, 512]))
+def test_every_cell_of_an_enlarged_grid_has_native_pixels(native: int, factor: float, window: int) -> None:
+    manifest = ModelManifest(
+        name="m", kind="instance", window=(1, window, window), overlap=(0, window // 4, window // 4), classes=("a",)
+    )
+    wanted = int(native * factor)
+    shape = without_empty_cells((1, native, native), (1, wanted, wanted), manifest)
+    grid = ModelGrid((1, native, native), shape)
+    for axis in (1, 2):
+        edges = grid.native_edges(axis, Lattice(manifest.window, manifest.overlap, shape).cell_edges(axis))
+        assert (np.diff(edges) > 0).all()
+    assert wanted - 8 <= shape[1] <= wanted
+
+
+@pytest.mark.parametrize("enlarge", [0.5, 9.0])
+def test_a_manifest_refuses_factors_that_make_no_sense(enlarge: float) -> None:
+    with pytest.raises(ValueError, match="enlarge"):
+        ModelManifest(
+            name="m", kind="instance", window=(1, 64, 64), overlap=(0, 16, 16), classes=("a",), enlarge=enlarge
+        )
