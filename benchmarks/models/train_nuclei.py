@@ -32,8 +32,8 @@ from segworkers.training.samples import Sample
 from segworkers.training.star_unet import StarFamily
 
 SHAPE = StarShape(widths=(16, 32, 64, 96, 128), rays=32)
-SETTINGS = StarSettings(middle=0.4, overlap=0.2, foreground=0.4, reach=2.0, core=0.4)
-AUGMENTATION = Augmentation(side=160, diameters=(16.0, 80.0), zoom=(0.5, 2.5))
+SETTINGS = StarSettings(middle=0.35, overlap=0.1, foreground=0.4, reach=2.5, core=0.4)
+AUGMENTATION = Augmentation(side=160, diameters=(16.0, 80.0), zoom=(0.5, 2.5), gain=(0.4, 1.6), clump=0.1)
 OPTIONS = Options(steps=1400, batch=8, check_every=200, seed=0)
 MIXED = 2.0
 """Images of several cell lines are drawn this many times as often: a third of the images, and the most varied."""

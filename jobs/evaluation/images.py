@@ -51,8 +51,12 @@ class Images:
             raise InputError(
                 "not_in_catalog", f"{target.uri}: its slices are not in the crosswalk.", "Add --crosswalk."
             )
-        reader = bootstrap.dicom_reader(NewestStacks(str(self.crosswalk.absolute())), self.rasters)
+        reader = bootstrap.dicom_reader(NewestStacks(str(self.crosswalk.absolute())), self.rasters, _SLICES_BYTES)
         return reader, _source_of(target, fitting[0])
+
+
+_SLICES_BYTES = 64 << 20
+"""Decoded slices that are kept while blocks of one volume are looked at."""
 
 
 def _source_of(target: Target, stack: Stack) -> Source:

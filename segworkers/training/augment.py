@@ -19,6 +19,8 @@ Rng = np.random.Generator
 Span = tuple[float, float]
 _DRAWS = 256
 """Places that are tried for one on an object."""
+_STRIPS = 0.15
+"""Share of the cut borders that may leave a strip only, as a window does that begins near an image's edge."""
 _COARSE = 3
 """Every this many-th pixel is enough to know how large objects are."""
 
@@ -140,7 +142,7 @@ def cut_border(rng: Rng, image: NDArray[np.float32], labels: NDArray[np.int32], 
     """Set all beyond one or two straight lines to nothing, in place: mostly near the border, at times nearly all."""
     side = labels.shape[0]
     for axis in rng.permutation(2)[: rng.integers(1, 3)]:
-        width = 1 + int(0.8 * side * rng.random() ** 2)
+        width = 1 + int(side * rng.random() * (0.8 if rng.random() < _STRIPS else 0.33))
         gone = slice(0, width) if rng.random() < 0.5 else slice(side - width, side)
         place = (gone, slice(None)) if axis == 0 else (slice(None), gone)
         image[:, *place], labels[place], ignored[place] = 0, 0, False

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from segworkers.segmenters.star_options import StarShape
-from segworkers.segmenters.torch_star_unet import StarUNet
 
 from schemas.bundles import Card, ModelBundle
 from schemas.errors import SpecError
@@ -20,7 +18,9 @@ from schemas.models import ModelManifest
 from segworkers.segmenters.base import DenseProbabilities, Segmenter, WindowMasks
 from segworkers.segmenters.bundles import open_bundle, shipped_names, weights_file, write_bundle
 from segworkers.segmenters.loading import load_model, resolve_model
+from segworkers.segmenters.star_options import StarShape
 from segworkers.segmenters.torch_export import TARGETS, export_bundle
+from segworkers.segmenters.torch_star_unet import StarUNet
 
 CARD = Card(
     summary="a test",
