@@ -30,7 +30,7 @@ standard error: a bar on a terminal, else one plain line every few seconds.
 | 0 | done |
 | 1 | error; `verify`: something does not agree |
 | 2 | bad usage, spec or query; nothing was run |
-| 3 | finished, but some inputs or pixels failed: `failures` says which and why; `evaluate`: something lacks a counterpart |
+| 3 | finished, but inputs or pixels failed: `failures` says which and why; `evaluate`: something lacks a counterpart |
 | 130 | interrupted; the same command with `--resume` goes on |
 
 `--debug` anywhere in the command shows tracebacks.
