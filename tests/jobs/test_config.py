@@ -39,7 +39,7 @@ def test_every_problem_is_reported_at_once_with_file_path_and_near_miss(tmp_path
         f"{path}: inputs: Field required",
         f"{path}: model.reference: Field required",
         f"{path}: model.refrence: Extra inputs are not permitted; did you mean 'model.reference'?",
-        f"{path}: output.masks: Input should be 'none', 'labels' or 'classes'",
+        f"{path}: output.masks: Input should be 'none', 'labels', 'classes' or 'panoptic'",
         f"{path}: tiling.tilee: Extra inputs are not permitted; did you mean 'tiling.tile'?",
         f"{path}: threads: Extra inputs are not permitted; did you mean 'engine.threads'?",
     ):

@@ -157,6 +157,6 @@ def test_every_shipped_bundle_is_read_and_known_by_its_folder(name: str) -> None
     assert opened.definition.name == name and opened.place == name
     size = sum(path.stat().st_size for path in opened.folder.rglob("*") if path.is_file())
     assert size < 20 * 10**6 + 100_000, "weights of the package are at most 20 MB"
-    listed = {each.name for each in opened.definition.weights} | {"model.json"}
+    listed = {each.name for each in opened.definition.weights} | {"model.json", "NOTICE.txt"}
     assert {path.relative_to(opened.folder).as_posix() for path in opened.folder.rglob("*") if path.is_file()} <= listed
     assert set(opened.definition.codes) <= set(opened.definition.manifest.classes)

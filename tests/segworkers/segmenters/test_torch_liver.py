@@ -68,7 +68,8 @@ def test_norms_are_over_the_window_so_windows_do_not_know_each_other(net: nn.Mod
     a, b = torch.randn(shape), 3 * torch.randn(shape) + 1
     with torch.inference_mode():
         both, alone = net(torch.stack([a, b])), net(b[None])
-    assert torch.allclose(both[1], alone[0], atol=1e-5)
+    # sums run in another order where windows come together; a norm over both would differ by tenths
+    assert torch.allclose(both[1], alone[0], atol=1e-4)
 
 
 def test_networks_leave_their_input_as_it_was() -> None:
