@@ -62,7 +62,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize(("case", "small_run"), [("dense", 10**9), ("instance", 0), ("another grid", 0)])
+@pytest.mark.parametrize(
+    ("case", "small_run"),
+    [("dense", 10**9), ("instance", 0), pytest.param("another grid", 0, marks=pytest.mark.slow)],
+)
 def test_tables_of_volumes_do_not_depend_on_the_engine(
     case: str, small_run: int, archive: Path, tmp_path: Path, ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
