@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,34 @@ def score(found: NDArray[Any], truth: NDArray[Any], micronuclei: NDArray[np.bool
     )
 
 
+def mistakes(found: NDArray[Any], truth: NDArray[Any], micronuclei: NDArray[np.bool_]) -> Counter[str]:
+    """What the predictions are that match nothing at IoU 0.5 and count as wrong, by what lies under them.
+
+    A piece: most of it lies in one nucleus, of which it is less than half. Joined: it holds most of two nuclei or more.
+    Background: most of it lies on none. Outline: the rest, which found a nucleus but not its extent.
+    """
+    kinds = Counter[str]()
+    sizes = np.bincount(truth.ravel())
+    for number in np.unique(found[found > 0]):
+        mask = found == number
+        under = np.bincount(truth[mask], minlength=len(sizes))
+        area = int(mask.sum())
+        if (under[1:] / (area + sizes[1:] - under[1:]).clip(1) > THRESHOLDS[0]).any():
+            continue
+        if 2 * np.count_nonzero(micronuclei & mask) > area:
+            continue
+        whole = np.count_nonzero(2 * under[1:] > np.maximum(sizes[1:], 1))
+        if whole >= 2:
+            kinds["joined"] += 1
+        elif 2 * under[0] > area:
+            kinds["background"] += 1
+        elif whole == 0 and 2 * under[1:].max(initial=0) > area:
+            kinds["piece"] += 1
+        else:
+            kinds["outline"] += 1
+    return kinds
+
+
 def interval(scores: Sequence[Score]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Low and high ends of each measure, by percentiles of resampled images."""
     rng = np.random.default_rng(0)
@@ -141,15 +170,19 @@ def read_labels(path: Path) -> NDArray[Any]:
         return file.read(1)
 
 
-def per_image(labels: NDArray[Any], images: Sequence[Micrograph], boxes: Sequence[Box]) -> list[Score]:
-    """The score of each image and half of the margin around it."""
-    scores = list[Score]()
-    for image, box in zip(images, boxes, strict=True):
-        half = MARGIN // 2
-        place = box.grow((0, half, half)).within((0, 0, 0))[1:]
-        truth, small = np.pad(image.labels, half), np.pad(image.micronuclei, half)
-        scores.append(score(labels[place], truth, small))
-    return scores
+def per_image(
+    labels: NDArray[Any], images: Sequence[Micrograph], boxes: Sequence[Box]
+) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]]:
+    """What was found, the truth and the micronuclei of each image and half of the margin around it."""
+    half = MARGIN // 2
+    return [
+        (
+            labels[box.grow((0, half, half)).within((0, 0, 0))[1:]],
+            np.pad(image.labels, half),
+            np.pad(image.micronuclei, half),
+        )
+        for image, box in zip(images, boxes, strict=True)
+    ]
 
 
 def report(title: str, scores: Sequence[Score]) -> NDArray[np.float64]:
@@ -186,10 +219,13 @@ def main() -> None:
         tiled = segment(raster, Path(folder) / "tiled", given.model, *tiled_options)
         whole = segment(raster, Path(folder) / "whole", given.model, *shared, "engine.kind=inline", "tiling.tile=65536")
     held_out = [k for k, image in enumerate(images) if not image.is_duplicate]
-    scores, alone = (per_image(labels, images, boxes) for labels in (tiled, whole))
+    cut, alone = per_image(tiled, images, boxes), [score(*each) for each in per_image(whole, images, boxes)]
+    scores = [score(*each) for each in cut]
     for image, each in zip(images, scores, strict=True):
         print(f"  {each.measures[0]:.3f} F1@0.5  {each.predicted:4d} for {each.annotated:4d}  {image.name}")
     measures = report("Held out, tiled job", [scores[k] for k in held_out])
+    wrong = sum((mistakes(*cut[k]) for k in held_out), Counter[str]())
+    print(f"  wrong ones: {', '.join(f'{number} {kind}' for kind, number in wrong.most_common())}")
     single = report("Held out, one tile in one process", [alone[k] for k in held_out])
     print(f"\nlargest difference of the two: {np.abs(measures - single).max():.5f}; same labels: {same(tiled, whole)}")
     if len(held_out) < len(images):

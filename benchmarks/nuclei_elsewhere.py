@@ -1,7 +1,8 @@
 """What `nuclei` does on other laboratories' images: `python -m benchmarks.nuclei_elsewhere [--model nuclei]`.
 
-Two labelled images that published packages carry and that no choice was made on. Each goes through the job as it is, as
-a raster of its own, with the model's own contrast from the whole image; reduced or enlarged ones show what scale does.
+Two labelled images that published packages carry. No weight was trained on them and no threshold chosen by them, but
+they were looked at while the training recipe was made. Each goes through the job as it is, as a raster of its own, with
+the model's own contrast from the whole image; reduced or enlarged ones show what scale does.
 
     dsb       `stardist`, data/images/img2d.tif: nuclei in culture, of the 2018 Data Science Bowl (Caicedo et al.,
               Nature Methods 16, 2019), 512 x 512, with the outlines that come with it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.nuclei_accuracy import NAMES, Score, interval, same, score
+from benchmarks.nuclei_accuracy import NAMES, Score, interval, mistakes, same, score
 
 
 def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,3 +53,17 @@ def test_numbers_do_not_matter() -> None:
     assert same(a, np.array([[0, 7, 7], [3, 3, 0]]))
     assert not same(a, np.array([[0, 7, 7], [7, 7, 0]]))
     assert not same(a, np.array([[0, 7, 7], [3, 3, 3]]))
+
+
+def test_what_is_wrong_is_named() -> None:
+    found, truth, small = scene()
+    assert mistakes(found, truth, small) == {"background": 1}
+    truth[0:10, 20:30], truth[0:10, 30:40] = 11, 12
+    found[0:10, 20:40] = 8  # IoU 0.5 with both, which is no match
+    truth[20:40, 20:40], found[20:26, 20:40] = 13, 9
+    found[32:40, 20:28] = 10
+    found[40:50, 0:10], found[40:59, 0:16] = 0, 14  # around object 9
+    assert mistakes(found, truth, small) == {"background": 2, "joined": 1, "piece": 2}
+    found[found == 14] = 0
+    truth[40:58, 0:10], found[40:58, 4:15] = 9, 15
+    assert mistakes(found, truth, small)["outline"] == 1
