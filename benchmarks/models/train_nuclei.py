@@ -81,7 +81,7 @@ CARD = Card(
     "(MIT licence).",
     training_data="The training split of the package mnfinder 1.2.3 (MIT): 30 images with 2,222 nuclei outlined by "
     "hand, of RPE1, U2OS and unnamed cells in culture, DNA stained or labelled; its makers name 20x as their networks' "
-    "scale. Recipe (five trials) and weights were chosen on its validation split (3 images, 205 nuclei), the decoding "
+    "scale. Recipe (5 trials) and weights were chosen on its validation split (3 images, 205 nuclei), the decoding "
     "on that and on five training images left out of a trial.",
     accuracy=ACCURACY,
     use="Counting and outlining nuclei in 2-D images of a DNA stain or a nuclear label, bright on dark, one band. "
