@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from scipy import ndimage
 
 from segworkers.rasters import write_tiled_geotiff
 from segworkers.segmenters.bundles import open_bundle
+from segworkers.segmenters.compact_options import compact_parameters
 from segworkers.segmenters.loading import load_model, resolve_model
+from segworkers.segmenters.torch_compact import compact_network, inference_choices
 from tests.annotated import discs
 from tests.runs import files, rows, segment
 
@@ -64,6 +67,28 @@ def test_it_finds_what_looks_like_nuclei_and_nothing_in_noise(model):
     assert np.array_equal(said.scores, again.scores)
     (nothing,) = model.predict(np.random.default_rng(0).normal(0.1, 0.03, window.shape).astype(np.float32), valid)
     assert len(nothing.labels) <= 1
+
+
+@pytest.mark.slow
+def test_trained_weights_say_what_torchvisions_own_forward_pass_says(model):
+    bundle = open_bundle(NAME)
+    shape, settings = compact_parameters(bundle.definition.manifest, bundle.definition.parameters)
+    own = compact_network(shape, 1, (512, 512), **inference_choices(settings)).eval()
+    tensors = load_file(bundle.folder / bundle.definition.weights[0].file)
+    own.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    field = _field(1024)[0]
+    windows = np.stack([field[y : y + 512, x : x + 512] for y in (0, 512) for x in (0, 512)])[:, None, None] / 50_000
+    windows = windows.astype(np.float32)
+    answers = model.predict(windows, np.ones((4, 1, 512, 512), bool))
+    assert sum(len(answer.labels) for answer in answers) >= 50
+    with torch.inference_mode():
+        expected = own([torch.from_numpy(window[:, 0]) for window in windows])
+    for answer, said in zip(answers, expected, strict=True):
+        assert np.allclose(answer.scores, said["scores"].numpy(), atol=1e-5)
+        for mask, (box, crop) in zip((said["masks"][:, 0] >= 0.5).numpy(), answer.crops, strict=True):
+            whole = np.zeros((1, 512, 512), bool)
+            whole[box.within((0, 0, 0))] = crop
+            assert np.array_equal(whole[0], mask)
 
 
 @pytest.mark.slow
