@@ -116,7 +116,7 @@ def _perfect(seeds: tuple[int, ...], quick: bool) -> Iterator[Block]:
         yield Block("synthetic", names, seeds, *_flat(window, overlap), MAIN_RULES[:2], _plane_maker(side))
     for lattice in SPACE_WINDOWS[:: 2 if not quick else 3]:
         yield Block(
-            "synthetic", tuple((world, "perfect") for world in SPACE), seeds, *lattice, MAIN_RULES[:2], _space_case
+            "synthetic", tuple((world, "perfect") for world in SPACE), seeds, *lattice, MAIN_RULES[:2], space_case
         )
 
 
@@ -154,7 +154,7 @@ def _plane(world: str, noises: tuple[str, ...], seeds: tuple[int, ...], quick: b
 
 
 def _volume(world: str, noises: tuple[str, ...], seeds: tuple[int, ...]) -> Block:
-    return Block("synthetic", tuple((world, noise) for noise in noises), seeds, *SPACE_WINDOWS[1], (), _space_case)
+    return Block("synthetic", tuple((world, noise) for noise in noises), seeds, *SPACE_WINDOWS[1], (), space_case)
 
 
 def _main(block: Block) -> Block:
@@ -187,6 +187,7 @@ def _plane_maker(side: int) -> Maker:
     return make
 
 
-def _space_case(world: str, noise: str, seed: int, window: Zyx, overlap: Zyx) -> Case:
+def space_case(world: str, noise: str, seed: int, window: Zyx, overlap: Zyx) -> Case:
+    """A case of a volume."""
     made: World = SPACE[world](np.random.default_rng(seed))
     return say(made, window, overlap, noise, seed)

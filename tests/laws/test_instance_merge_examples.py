@@ -90,6 +90,17 @@ def test_an_object_is_one_though_masks_stop_short_of_borders_by_half_the_overlap
     assert merged(case, (1, 1, 1)).rows == whole.rows
 
 
+def test_a_sliver_that_only_several_objects_cover_together_stays() -> None:
+    """Window 0 glued what its border cut off objects of window 1: too little of each to be linked to it.
+
+    It may as well be an object that window 1 missed between the three, so it is one. Of two objects one covers it.
+    """
+    tall = Lattice((1, 192, 128), (0, 0, 64), (1, 192, 192))
+    for rows, kept in ((((0, 64), (64, 128), (128, 192)), 4), (((0, 100), (100, 192)), 2)):
+        wholes = [(1, mask((top, 65, bottom, 150))) for top, bottom in rows]
+        assert len(masks((0, mask((0, 127, 192, 128))), *wholes, lattice=tall)) == kept
+
+
 def test_neighbours_that_another_window_glued_both_stay() -> None:
     """Window 0 sees two that touch, window 1 one; its mask counts in its own cell, for the larger one."""
     upper, lower, glued = mask((10, 36, 20, 64)), mask((20, 50, 26, 62)), mask((10, 36, 26, 64))

@@ -1,0 +1,106 @@
+"""What no rule can join: how many pieces of true objects end far from each other, which the oracle linker joins.
+
+    python -m benchmarks.seams.reach --worlds vessels --noises mixed --seeds 51-70
+
+A model that misses an object in the window between two others leaves a gap in it. The oracle linker knows that both
+sides are one object. Nothing in the image says so: each pixel of the gap lies in the cell of a window that says
+nothing of it. Counted are the objects of an oracle that joins views of one true object only where their masks come
+within some pixels of each other in every axis; the first distance is the merge's own tolerance
+(`segworkers.views.near_by`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from benchmarks.seams import oracle, ours
+from benchmarks.seams.cases import Case, Zyx
+from benchmarks.seams.noise import NOISES
+from benchmarks.seams.plan import SPACE_WINDOWS, space_case
+from benchmarks.seams.tables import signed, table
+from segworkers.components import groups_of
+from segworkers.lattice import Lattice
+from segworkers.overlaps import near_pixels
+from segworkers.views import near_by
+
+DISTANCES = (8, 16, 32)
+"""px beyond the tolerance; the largest one is the overlap of the benchmark's volumes in a plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Objects in a case, or in several."""
+
+    truth: int
+    oracle: int
+    """What the oracle linker makes of the detections."""
+    near: tuple[int, ...]
+    """What an oracle makes of them that joins what comes near: within the tolerance, then within each of `DISTANCES`.
+    """
+    ours: int
+
+    def __add__(self, other: Reach) -> Reach:
+        """Both together."""
+        near = tuple(a + b for a, b in zip(self.near, other.near, strict=True))
+        return Reach(self.truth + other.truth, self.oracle + other.oracle, near, self.ours + other.ours)
+
+
+def reach(case: Case) -> Reach:
+    """Counts of one case."""
+    distances = (near_by(Lattice(case.window, case.overlap, case.world.truth.shape)), *((d, d, d) for d in DISTANCES))
+    near = tuple(near_objects(case, distances))
+    return Reach(case.world.count, len(oracle.merge(case).masks), near, len(ours.merge_alone(case).masks))
+
+
+def near_objects(case: Case, distances: Iterable[Zyx]) -> Iterator[int]:
+    """Objects by true identity, where only views whose masks come within a distance (z, y, x) are joined."""
+    known = oracle.identified(case)
+    views, (i, j) = known.views, known.pairs()
+    for distance in distances:
+        close = near_pixels(views.masks, views.extents, i, j, np.tile(np.array(distance), (len(i), 1))) > 0
+        yield len(np.unique(groups_of(len(views), i[close], j[close])))
+
+
+def row(name: Sequence[str], found: Reach) -> list[str]:
+    """What stands under `HEAD`."""
+    over = [signed(100 * (found.ours - other) / max(found.truth, 1)) for other in (found.oracle, found.near[0])]
+    return [*name, *map(str, (found.truth, found.oracle, *found.near, found.ours)), *over]
+
+
+HEAD = [
+    "world",
+    "noise",
+    "true objects",
+    "oracle linker",
+    "within the tolerance",
+    *(f"within {distance} px" for distance in DISTANCES),
+    "segworkers",
+    "over the oracle, %",
+    "over what comes near, %",
+]
+
+
+def main(
+    worlds: Annotated[str, typer.Option(help="of three dimensions, with commas between them")] = "vessels",
+    noises: Annotated[str, typer.Option(help=f"of: {', '.join(NOISES)}")] = "mixed",
+    seeds: Annotated[str, typer.Option(help="first and last")] = "51-70",
+) -> None:
+    """Count what the oracle linker joins over a distance."""
+    first, last = (int(seed) for seed in seeds.split("-"))
+    rows: list[list[str]] = []
+    for world in worlds.split(","):
+        for noise in noises.split(","):
+            total = Reach(0, 0, (0,) * (1 + len(DISTANCES)), 0)
+            for seed in range(first, last + 1):
+                total += reach(space_case(world, noise, seed, *SPACE_WINDOWS[1]))
+            rows.append(row((world, noise), total))
+    print(table(HEAD, rows, left=2))
+
+
+if __name__ == "__main__":
+    typer.run(main)
