@@ -24,25 +24,25 @@ from typing import Any, cast
 
 from safetensors.torch import save_file
 
+from benchmarks.models.crowns_colours import ColourAugmentation
 from benchmarks.models.crowns_data import PIXEL, REDUCED, TRAINED, read_aerial, training_samples
 from schemas.bundles import Card, ModelBundle
 from schemas.models import ModelManifest
 from segworkers.segmenters.bundles import weights_file, write_bundle
 from segworkers.segmenters.star_decoding import StarSettings
 from segworkers.segmenters.star_options import StarShape
-from segworkers.training.augment import Augmentation
 from segworkers.training.families import TrainingFamily
 from segworkers.training.loop import Options, Result, train
 from segworkers.training.product import halved, load_start
 from segworkers.training.recipes import WarmFamily
 from segworkers.training.star_unet import StarFamily
 
-SHAPE = StarShape(bands=3, widths=(16, 24, 48, 64), rays=16)
+SHAPE = StarShape(bands=3, widths=(16, 32, 64, 96, 128), rays=16)
 SETTINGS = StarSettings(middle=0.2, overlap=0.35, foreground=0.5, reach=1.2, core=0.9, least=20)
-AUGMENTATION = Augmentation(
-    side=128, zoom=(0.6, 1.9), gain=(0.6, 1.5), gamma=(0.7, 1.5), offset=(-0.1, 0.1), blur=(0.0, 1.0), noise=(0.0, 0.04)
+AUGMENTATION = ColourAugmentation(
+    side=128, zoom=(0.5, 1.9), gain=(0.6, 1.4), gamma=(0.7, 1.5), offset=(-0.1, 0.1), blur=(0.0, 1.0), noise=(0.0, 0.04)
 )
-OPTIONS = Options(steps=500, batch=8, check_every=100, average=0.98, seed=0)
+OPTIONS = Options(steps=4500, batch=8, learning_rate=3e-3, check_every=300, average=0.99, seed=0)
 
 MANIFEST = ModelManifest(
     name="tree-crowns",

@@ -39,7 +39,7 @@ from segworkers.training.recipes import WarmFamily
 from segworkers.training.samples import Sample
 from segworkers.training.star_unet import StarFamily
 
-SHAPE = StarShape(bands=1, widths=(16, 24, 48, 64), rays=16)
+SHAPE = StarShape(bands=1, widths=(16, 32, 64, 96, 128), rays=16)
 SETTINGS = StarSettings(middle=0.2, overlap=0.3, foreground=0.4, reach=1.2, core=0.8, least=20)
 AUGMENTATION = Augmentation(
     side=128,
@@ -52,8 +52,8 @@ AUGMENTATION = Augmentation(
     border=0.1,
     on_object=0.8,
 )
-OPTIONS = Options(steps=450, batch=8, learning_rate=3e-3, check_every=150, average=0.98, seed=0)
-SCENES = 110
+OPTIONS = Options(steps=4500, batch=8, learning_rate=3e-3, check_every=300, average=0.99, seed=0)
+SCENES = 500
 VALIDATION = range(1_000_000, 1_000_012)
 """Seeds; those of the synthetic test are others (`benchmarks.vehicles_accuracy`)."""
 
