@@ -70,6 +70,15 @@ MANIFEST = ModelManifest(
     object_size=24.0,
 )
 WEIGHTS = "vehicles.safetensors"
+NOTICE = f"""{WEIGHTS} was trained on scenes in which all vehicles are drawn. The ground under them is:
+
+- airborne camera imagery of the National Ecological Observatory Network (NEON), CC0-1.0, from the Python package
+  deepforest 2.1.0. No endorsement by NEON is implied.
+- SpaceNet imagery of Atlanta (SpaceNet 4) and Rotterdam (SpaceNet 6), (c) Maxar, CC BY-SA 4.0
+  (https://creativecommons.org/licenses/by-sa/4.0/), https://spacenet.ai, from the Python package solaris 0.4.0.
+
+No part of these images is contained in the weights' file or in this package.
+"""
 CARD = Card(
     task="vehicles in aerial and satellite images",
     summary="vehicles seen from above at 10 to 50 cm per pixel, one band, one by one; demonstration quality",
@@ -112,7 +121,8 @@ def save_bundle(result: Result, folder: Path) -> None:
 
 
 def describe(folder: Path) -> None:
-    """Write `model.json` anew, for the weights that are there."""
+    """Write `model.json` and NOTICE.txt anew, for the weights that are there."""
+    (folder / "NOTICE.txt").write_text(NOTICE, encoding="utf-8")
     bundle = ModelBundle(
         name=MANIFEST.name,
         family="star-unet",
