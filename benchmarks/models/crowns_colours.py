@@ -43,10 +43,10 @@ class ColourAugmentation(Augmentation):
         if rng.random() < self.own_contrast and image.any():
             low, high = np.percentile(image[:, image.any(axis=0)], _STRETCHED, axis=1)
             image = (image - low[:, None, None]) / np.maximum(high - low, 0.1)[:, None, None]
-        image = np.clip(self._coloured(image, rng), 0, 1)
+        seen = np.clip(self._coloured(image, rng), 0, 1)
         gamma, gain = (np.array([[[factor(rng, span)]] for _ in image]) for span in (self.band_gamma, self.band_gain))
-        image = image**gamma * gain + rng.uniform(*self.band_offset, (len(image), 1, 1))
-        return Augmentation._contrast(self, np.asarray(image, np.float32), rng)  # noqa: SLF001
+        changed = seen**gamma * gain + rng.uniform(*self.band_offset, (len(image), 1, 1))
+        return Augmentation._contrast(self, np.asarray(changed, np.float32), rng)  # noqa: SLF001
 
     def _coloured(self, image: Floats, rng: Rng) -> Floats:
         weights = rng.dirichlet((2.0, 2.0, 2.0)).astype(np.float32)

@@ -72,8 +72,8 @@ CARD = Card(
     accuracy="Weak. On two other sites (NEON plots OSBS_029 and SOAP_061, 98 crowns; benchmarks/crowns_accuracy.py, "
     "tiled job, boxes at IoU 0.4): precision 0.53 (95 % interval 0.40 to 0.66), recall 0.28 (0.20 to 0.37). This is "
     "the second measurement there: earlier weights, trained shorter and without random colours, had 0.35 and 0.14; for "
-    "that reason these were trained. The demo's classical model has 0.76 and 0.29 on both together; it finds 1 crown of "
-    "37 on SOAP_061, this one 10. On held-out parts of the training images, on which it was chosen (326 crowns): "
+    "that reason these were trained. The demo's classical model has 0.76 and 0.29 on both together; it finds 1 crown "
+    "of 37 on SOAP_061, this one 10. On held-out parts of the training images, on which it was chosen (326 crowns): "
     "precision 0.57 (0.52 to 0.63), recall 0.52 (0.47 to 0.58). For comparison, published of DeepForest on other and "
     "many more images: precision 0.61, recall 0.69 at IoU 0.5 (Weinstein et al. 2019); precision 0.55, recall 0.65 on "
     "the NEON crown benchmark (README of weecology/NeonTreeEvaluation_package).",

@@ -32,7 +32,7 @@ def plant_trees(image: Floats, taken: NDArray[np.uint8], sun: tuple[float, float
     """
     side = image.shape[0]
     crown = np.zeros(image.shape, np.bool_)
-    ragged = 1 + 0.35 * noise(side, 16, rng) + 0.12 * noise(side, 5, rng)
+    ragged = np.asarray(1 + 0.35 * noise(side, 16, rng) + 0.12 * noise(side, 5, rng), np.float32)
     for y, x, radius in _places(side * FINE, rng):
         _disc(crown, ragged, y / FINE, x / FINE, radius / FINE)
     height = rng.uniform(2, 6)
@@ -52,10 +52,10 @@ def _places(side: float, rng: Rng) -> list[tuple[float, float, float]]:
     row = rng.random() < 0.5
     found = list[tuple[float, float, float]]()
     for k in range(count):
-        where = (y + (k - count / 2) * step * math.sin(angle), x + (k - count / 2) * step * math.cos(angle))
+        cy, cx = y + (k - count / 2) * step * math.sin(angle), x + (k - count / 2) * step * math.cos(angle)
         if not row:
-            where = tuple(rng.uniform(0, side, 2))
-        found.append((*where, radius * rng.uniform(0.6, 1.3)))
+            cy, cx = rng.uniform(0, side, 2)
+        found.append((cy, cx, radius * rng.uniform(0.6, 1.3)))
     return found
 
 
