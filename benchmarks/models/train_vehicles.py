@@ -40,7 +40,7 @@ from segworkers.training.samples import Sample
 from segworkers.training.star_unet import StarFamily
 
 SHAPE = StarShape(bands=1, widths=(16, 32, 64, 96, 128), rays=16)
-SETTINGS = StarSettings(middle=0.2, overlap=0.3, foreground=0.4, reach=1.2, core=0.8, least=20)
+SETTINGS = StarSettings(middle=0.4, overlap=0.3, foreground=0.4, reach=1.2, core=1.0, least=20)
 AUGMENTATION = Augmentation(
     side=128,
     zoom=(0.9, 1.1),
