@@ -42,6 +42,9 @@ from segworkers.training.star_unet import StarFamily
 
 SHAPE = StarShape(bands=3, widths=(16, 32, 64, 96, 128), rays=16)
 SETTINGS = StarSettings(middle=0.25, overlap=0.35, foreground=0.6, reach=1.2, core=0.9, least=20)
+"""Of the bundle, chosen after training."""
+WHILE_TRAINING = StarSettings(middle=0.2, overlap=0.35, foreground=0.5, reach=1.2, core=0.9, least=20)
+"""With these the weights to keep were chosen."""
 AUGMENTATION = ColourAugmentation(
     side=128, zoom=(0.5, 1.9), gain=(0.6, 1.4), gamma=(0.7, 1.5), offset=(-0.1, 0.1), blur=(0.0, 1.0), noise=(0.0, 0.04)
 )
@@ -146,7 +149,7 @@ def main() -> None:
         print(f"{time.perf_counter() - began:6.0f} s, CPU {time.process_time() - spent:6.0f} s: {line}", flush=True)
 
     progress(f"{len(training)} samples to train on, {len(held)} held out; {options}; {AUGMENTATION}")
-    family: TrainingFamily = StarFamily(shape=SHAPE, settings=SETTINGS, least=12)
+    family: TrainingFamily = StarFamily(shape=SHAPE, settings=WHILE_TRAINING, least=12)
     if given.start is not None:
         family = cast("Any", WarmFamily(family, load_start(given.start / WEIGHTS), str(given.start)))
     result = train(family, training, held, options, AUGMENTATION, progress, checkpoint=given.checkpoint)

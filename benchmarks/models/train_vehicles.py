@@ -46,6 +46,9 @@ from segworkers.training.star_unet import StarFamily
 
 SHAPE = StarShape(bands=1, widths=(16, 32, 64, 96, 128), rays=16)
 SETTINGS = StarSettings(middle=0.4, overlap=0.3, foreground=0.4, reach=1.2, core=1.0, least=20)
+"""Of the bundle, chosen after training."""
+WHILE_TRAINING = StarSettings(middle=0.2, overlap=0.3, foreground=0.4, reach=1.2, core=0.8, least=20)
+"""With these the weights to keep were chosen."""
 AUGMENTATION = Augmentation(
     side=128,
     zoom=(0.9, 1.1),
@@ -176,7 +179,7 @@ def main() -> None:
     training = scenes(backgrounds(), range(count * given.seed, count * (given.seed + 1)), given.threads)
     validation = scenes(backgrounds(held_out=True), VALIDATION, given.threads)
     progress(f"{len(training)} scenes to train on, {len(validation)} to validate on; {options}; {AUGMENTATION}")
-    family: TrainingFamily = StarFamily(shape=SHAPE, settings=SETTINGS, least=12)
+    family: TrainingFamily = StarFamily(shape=SHAPE, settings=WHILE_TRAINING, least=12)
     if given.start is not None:
         family = cast("Any", WarmFamily(family, load_start(given.start / WEIGHTS), str(given.start)))
     result = train(family, training, validation, options, AUGMENTATION, progress, checkpoint=given.checkpoint)
