@@ -92,9 +92,11 @@ def found_boxes(out: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def label_raster(out: Path, stem: str) -> NDArray[Any]:
-    """(y, x) 0 = background, else a number for each object of the raster with that name."""
+    """(y, x) 0 = background, else a number for each object of the raster whose file name has that stem."""
     import rasterio
 
-    (path,) = out.glob(f"masks/*/*{stem}*-labels.tif")
+    rows = open_results(str(out)).sql("SELECT source_id, source_uri FROM images").to_pylist()
+    (source,) = (row["source_id"] for row in rows if Path(row["source_uri"]).stem == stem)
+    (path,) = out.glob(f"masks/*/{source}-labels.tif")
     with rasterio.open(path) as file:
         return file.read(1)

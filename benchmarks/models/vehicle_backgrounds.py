@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ PAN = "solaris/data/preproc_tutorial/pan{}.tif"
 PORT = 400
 """First row of `pan2` that is not open water."""
 ATLANTA = "solaris/data/sample_geotiff.tif"
+BUILT = 3.0
+"""How often built-up ground is drawn, relative to forest and meadow: what is mistaken for vehicles lies there."""
 Floats = NDArray[np.float32]
 
 
@@ -43,6 +45,8 @@ class Background:
     largest: float
     """Metres: what a pixel may be taken for at most; less than it measures where the image shows vehicles of its own,
     which then are too small to be any."""
+    chance: float = 1.0
+    """How often it is drawn, relative to others."""
 
 
 def solaris_archive(folder: Path | None = None) -> Path:
@@ -95,10 +99,10 @@ def backgrounds(held_out: bool = False, folder: Path | None = None) -> list[Back
             pixels = stretched(aerial.pixels[..., band])
             found.append(Background(f"{aerial.name} {colour}", pixels, 0.1, 0.2))
     for name, first in ((ATLANTA, 0), (PAN.format(2), PORT)):
-        found.append(Background(name, stretched(read_member(name, folder)[0][first:]), 0.5, 0.25))
+        found.append(Background(name, stretched(read_member(name, folder)[0][first:]), 0.5, 0.25, BUILT))
     border = [int(0.75 * each.pixels.shape[1]) for each in found]
     sides = [slice(b, None) if held_out else slice(0, b) for b in border]
     return [
-        Background(each.name, np.ascontiguousarray(each.pixels[:, side]), each.pixel, each.largest)
+        replace(each, pixels=np.ascontiguousarray(each.pixels[:, side]))
         for each, side in zip(found, sides, strict=True)
     ]

@@ -45,6 +45,10 @@ class Vehicle:
     glass: float = 0.1
     dim: float = 1.0
     """Factor on all of it: below 1 where it stands in shade."""
+    glint: float = 0.0
+    """Reflectance of a spot that mirrors the sun; 0: none."""
+    glint_at: float = 0.0
+    """Where the spot is: forward of the middle, as a share of the length."""
 
 
 @njit(cache=True, nogil=True)
@@ -113,6 +117,12 @@ def draw_shadow(image: Floats, vehicle: Vehicle, sun: tuple[float, float], depth
 
 def draw_vehicle(image: Floats, vehicle: Vehicle, sheen: float) -> None:
     """Draw it on the scene (y, x). sheen: how much brighter one side of it is than the other, by the sun."""
+    _draw_parts(image, vehicle, sheen)
+    if vehicle.glint:
+        part(image, vehicle, (vehicle.glint_at, 0.15 if sheen > 0 else -0.15), (0.17, 0.5), vehicle.glint)
+
+
+def _draw_parts(image: Floats, vehicle: Vehicle, sheen: float) -> None:
     body, glass = vehicle.body, vehicle.glass
     part(image, vehicle, (0, 0), (1, 1), body * 0.8, CORNER[vehicle.kind])
     part(image, vehicle, (0, 0.03), (0.96, 0.86), body, CORNER[vehicle.kind])

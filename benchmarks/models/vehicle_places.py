@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.models.vehicle_drawing import FINE, Floats, Kind, Vehicle, draw_shadow, draw_vehicle, paint
+from benchmarks.models.vehicle_trees import plant_trees
 
 Rng = np.random.Generator
 PAINTS = ((0.06, 0.2), (0.2, 0.45), (0.45, 0.9), (0.9, 1.8))
 """Spans of reflectance: black, dark, grey or coloured, white or silver."""
 SHARES = (0.3, 0.2, 0.2, 0.3)
+TREES = 0.6
+"""Share of scenes with drawn trees."""
 
 
 class Builder:
@@ -41,9 +44,11 @@ class Builder:
             self._road()
         for _ in range(rng.integers(0, 3)):
             self._car_park()
-        for _ in range(rng.integers(0, 4)):
+        for _ in range(rng.integers(0, 5)):
+            self._path()
+        for _ in range(rng.integers(0, 7)):
             self._roof()
-        for _ in range(rng.integers(0, 25)):
+        for _ in range(rng.integers(0, 35)):
             self._clutter()
         for _ in range(rng.integers(0, 6)):
             self._try_vehicle(rng.uniform(0, self._side), rng.uniform(0, self._side), rng.uniform(0, 2 * math.pi))
@@ -52,6 +57,9 @@ class Builder:
             draw_shadow(self.image, vehicle, (height * math.sin(self._sun), height * math.cos(self._sun)), self._depth)
         for vehicle in self.vehicles:
             draw_vehicle(self.image, vehicle, float(rng.uniform(-0.35, 0.35)))
+        if rng.random() < TREES:
+            sun = (self._slope * math.sin(self._sun), self._slope * math.cos(self._sun))
+            plant_trees(self.image, self._taken, sun, self._depth, rng)
 
     def _paint(
         self, y: float, x: float, angle: float, sides: tuple[float, float], value: float, *, multiply: bool = False
@@ -121,6 +129,30 @@ class Builder:
                     turn = angle + math.pi / 2 * rng.choice([-1, 1]) + rng.normal(0, 0.03)
                     self._try_vehicle(y + a * sin + b * cos, x + a * cos - b * sin, turn, pitch - 0.35)
 
+    def _path(self) -> None:
+        """A pavement, kerb, bed or traffic island: flat, of one kind, whole or in pieces as long as vehicles."""
+        rng = self._rng
+        angle, width, level = rng.uniform(0, math.pi), float(rng.uniform(0.6, 4)), rng.uniform(0.06, 1.5)
+        y, x = rng.uniform(0, self._side, 2)
+        if rng.random() < 0.4:
+            self._paint(y, x, angle, (float(rng.uniform(10, 2 * self._side)), width), level)
+            return
+        t, piece, gap = -rng.uniform(0, 30), float(rng.uniform(2, 12)), rng.uniform(0.3, 10)
+        for _ in range(rng.integers(1, 12)):
+            self._paint(y + t * math.sin(angle), x + t * math.cos(angle), angle, (piece, width), level)
+            t += piece + gap
+
+    def _yard(self, y: float, x: float, angle: float, sides: tuple[float, float]) -> None:
+        """A garden or a yard: small things of all sizes and shades side by side."""
+        rng = self._rng
+        cos, sin = math.cos(angle), math.sin(angle)
+        for _ in range(rng.integers(10, 60)):
+            a, b = rng.uniform(-0.5, 0.5) * sides[0], rng.uniform(-0.5, 0.5) * sides[1]
+            size = (float(rng.uniform(0.3, 6)), float(rng.uniform(0.3, 2.5)))
+            turn = angle + rng.choice([0, math.pi / 2]) + rng.normal(0, 0.1)
+            self._paint(y + a * sin + b * cos, x + a * cos - b * sin, turn, size, math.exp(rng.uniform(-3, 0.5)))
+        self._take(y, x, angle, sides)
+
     def _roof(self) -> None:
         """A house with its shadow; vents, skylights and boxes on it look like vehicles and are none."""
         rng = self._rng
@@ -138,6 +170,10 @@ class Builder:
         middle = (y + half * math.cos(angle), x - half * math.sin(angle))
         self._paint(*middle, angle, (sides[0], sides[1] / 2), shade, multiply=True)
         self._take(y, x, angle, sides)
+        away = (sides[1] + float(rng.uniform(4, 10))) / 2 * rng.choice([-1, 1])
+        yard = (y + away * math.cos(angle), x - away * math.sin(angle), angle, (sides[0], 2 * abs(away) - sides[1]))
+        if rng.random() < 0.5 and self._free(*yard):
+            self._yard(*yard)
         row, step = rng.uniform(-0.4, 0.4) * sides[1], rng.uniform(2, 6)
         size = (float(rng.uniform(0.4, 3.5)), float(rng.uniform(0.4, 1.6)))
         value = rng.choice([rng.uniform(0.9, 1.8), rng.uniform(0.03, 0.2)])
@@ -211,6 +247,8 @@ class Builder:
             roof=float(body * rng.uniform(0.85, 1.2) if rng.random() < 0.9 else rng.uniform(0.05, 1.5)),
             glass=float(rng.uniform(0.8, 2.5) if shine else rng.uniform(0.03, 0.25)),
             dim=float(rng.uniform(0.35, 0.8) if rng.random() < 0.12 else 1.0),
+            glint=float(rng.uniform(1.0, 3.0) if rng.random() < 0.35 else 0.0),
+            glint_at=float(rng.uniform(-0.45, 0.45)),
         )
 
     def _mask(self, y: float, x: float, angle: float, sides: tuple[float, float]) -> tuple[Any, NDArray[np.uint8]]:

@@ -55,7 +55,8 @@ def make_scene(backgrounds: Sequence[Background], rng: Rng, sensors: tuple[float
     """A scene for a camera with pixels drawn evenly, in their logarithm, from `sensors`."""
     wanted = math.exp(rng.uniform(math.log(sensors[0]), math.log(sensors[1])))
     sensor = SIDE / round(SIDE / wanted)
-    background = backgrounds[int(rng.integers(len(backgrounds)))]
+    chances = np.array([background.chance for background in backgrounds])
+    background = backgrounds[int(rng.choice(len(backgrounds), p=chances / chances.sum()))]
     builder = Builder(ground(background, sensor, rng), rng)
     builder.build()
     return Scene(builder.image, tuple(builder.vehicles), sensor)
@@ -83,7 +84,7 @@ def photograph(scene: Scene, rng: Rng) -> NDArray[np.uint8]:
     """(n, n) what a camera with pixels of `scene.sensor` metres makes of the scene, in 8 bits."""
     count = round(SIDE / scene.sensor)
     pixel = scene.sensor / FINE
-    image = ndimage.gaussian_filter(scene.ground, pixel * rng.uniform(0.3, 0.65))
+    image = ndimage.gaussian_filter(scene.ground, pixel * rng.uniform(0.3, 0.8))
     image = resampled(np.asarray(image, np.float32), count)
     image = image + rng.normal(0, rng.uniform(0.002, 0.03), image.shape).astype(np.float32)
     if rng.random() < 0.5:

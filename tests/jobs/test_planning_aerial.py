@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
-from benchmarks.models import train_vehicles
 from jobs.loading import load_spec
 from jobs.planning import prepare
 from jobs.volumes import without_empty_cells
@@ -46,11 +45,7 @@ def grid_of(folder: Path, model: str, pixel: float, bands: int) -> ModelGrid:
     [(0.1, 120, 160), (0.25, 300, 400), (0.3, 360, 480), (0.5, 600, 800), (1.0, 600, 800)],
 )
 def test_vehicles_sees_quarter_metres_where_it_can(tmp_path: Path, pixel: float, height: int, width: int) -> None:
-    bundle = tmp_path / "vehicles"
-    bundle.mkdir()
-    (bundle / train_vehicles.WEIGHTS).write_bytes(b"not looked at while planning")
-    train_vehicles.describe(bundle)
-    grid = grid_of(tmp_path, str(bundle), pixel, 1)
+    grid = grid_of(tmp_path, "vehicles", pixel, 1)
     assert grid.native == (1, 300, 400)
     assert grid.shape == pytest.approx((1, height, width), abs=1)
 
