@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InputError, SpecError
-from segworkers.archives import Archive, cache_folder, fetch_archive, unpack_members, write_whole
+from segworkers.archives import Archive, cache_folder, fetch_archive, unpack_members
+from segworkers.whole_files import write_whole
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from schemas.errors import SpecError
-from segworkers.archives import write_whole
+from segworkers.whole_files import write_whole
 
 _FORMAT = 1
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from schemas.bundles import Card, ClassCodes, ModelBundle
-from segworkers.archives import write_whole
 from segworkers.evaluation.intervals import LEAST_UNITS, percentiles, resampled, wilson
 from segworkers.segmenters.bundles import weights_file, write_bundle
 from segworkers.training.families import TrainingFamily
@@ -26,6 +25,7 @@ from segworkers.training.matching import THRESHOLDS, Agreement
 from segworkers.training.recipes import Planned
 from segworkers.training.run import Check
 from segworkers.training.samples import Sample
+from segworkers.whole_files import write_whole
 
 WEIGHTS, CURVE, PICTURE = "weights.safetensors", "training.csv", "training.svg"
 """Files of the bundle; the last two are not part of the model."""
