@@ -69,18 +69,38 @@ def http_get(url: str) -> bytes:
 
 @contextmanager
 def open_stream(location: Location) -> Generator[IO[bytes]]:
-    """The whole of an object or a local file, front to back, for what is too large for memory.
+    """The whole of an object or a local file, front to back, for what is too large for memory; only `read` may be used.
 
     Raises InputError; also while it is read, where the connection breaks.
     """
+    with _reading(location):
+        stream = _opened(location)
+    with closing(stream):
+        yield cast("IO[bytes]", _Source(stream, location))
+
+
+def _opened(location: Location) -> IO[bytes]:
+    if location.kind == "s3":
+        return _s3_stream(location.full)
+    return _http_open(location.full, {}) if location.kind == "http" else Path(location.full).open("rb")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A stream whose failures are told as the source's own, apart from those of whoever takes its bytes."""
+
+    stream: IO[bytes]
+    location: Location
+
+    def read(self, size: int = -1) -> bytes:
+        with _reading(self.location):
+            return self.stream.read(size)
+
+
+@contextmanager
+def _reading(location: Location) -> Generator[None]:
     try:
-        if location.kind == "s3":
-            with closing(_s3_stream(location.full)) as stream:
-                yield stream
-        else:
-            is_http = location.kind == "http"
-            with _http_open(location.full, {}) if is_http else Path(location.full).open("rb") as stream:
-                yield stream
+        yield
     except FileNotFoundError:
         raise InputError("not_found", f"{location.uri}: no such file.", "Check the path.") from None
     except (BaseError, OSError, HTTPException) as error:

@@ -12,13 +12,13 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from schemas.bundles import WeightsFile
 from schemas.errors import InputError, SpecError
 from segworkers.archives import Archive, cache_folder, fetch_archive
-from segworkers.segmenters.bundles import OpenBundle, copy_checked, require_content, sha256_of
+from segworkers.segmenters.bundles import OpenBundle, copy_checked, keeping, require_content, sha256_of
+from segworkers.whole_files import appearing
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _ensure(bundle: OpenBundle, entry: WeightsFile, folder: Path, progress: Prog
         check_file(target, entry, bundle.place)
     elif own.is_file():
         check_file(own, entry, bundle.place)
-        _link(own, target)
+        _link(own, target, bundle.place)
     elif entry.uri is None:
         check_file(own, entry, bundle.place)
     else:
@@ -100,7 +100,7 @@ def _fetch(uri: str, entry: WeightsFile, target: Path, where: str, progress: Pro
 
         path = torchvision_file(uri.partition(":")[2])
         check_file(path, entry, where)
-        _link(path, target)
+        _link(path, target, where)
     elif scheme == "package":
         _fetch_package(uri, entry, target, where, progress)
     else:
@@ -137,16 +137,12 @@ def _fetch_remote(uri: str, entry: WeightsFile, target: Path, where: str) -> Non
         ) from error
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: Path, target: Path, where: str) -> None:
     """`target` with the bytes of `source`, by a link where the disk allows it, else a copy; whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:60]}.{os.getpid()}.partial")
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+    with keeping(target, where):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with appearing(target) as partial:
+            try:
+                os.link(source, partial)
+            except OSError:
+                shutil.copyfile(source, partial)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from schemas.bundles import ModelBundle, WeightsFile, WheelFile
 from schemas.errors import SpecError
 from segworkers import archives
 from segworkers.readers import remote
-from segworkers.segmenters.bundle_weights import missing_files, weights_folder
+from segworkers.segmenters.bundle_weights import files_folder, missing_files, weights_folder
 from segworkers.segmenters.bundles import OpenBundle, open_bundle, write_bundle
 from tests.model_bundles import logistic
 from tests.segworkers.readers.servers import Site, serve
@@ -148,6 +151,46 @@ def test_local_addresses_and_mixed_bundles_end_in_one_folder(tmp_path: Path) -> 
     folder = weights_folder(open_bundle(str(tmp_path / "bright")), progress=told)
     assert folder != tmp_path / "bright" and (folder / "nets" / "graph.onnx").read_bytes() == b"graph"
     assert (folder / "weights.safetensors").read_bytes() == (tmp_path / "bright" / "weights.safetensors").read_bytes()
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path, cache: Path) -> None:
+    """Containers have equal process ids, so that a name made of one would be found again."""
+    (tmp_path / "elsewhere").write_bytes(b"graph")
+    bundle = logistic(tmp_path / "bright")
+    pinned = {"sha256": hashlib.sha256(b"graph").hexdigest(), "size": 5}
+    other = WeightsFile(file="graph.onnx", uri=f"file://{tmp_path}/elsewhere", **pinned)
+    write_bundle(replace(bundle, weights=(*bundle.weights, other)), tmp_path / "bright")
+    opened = open_bundle(str(tmp_path / "bright"))
+    folder = files_folder(opened)
+    folder.mkdir(parents=True)
+    os.link(tmp_path / "bright" / "weights.safetensors", folder / f".weights.safetensors.{os.getpid()}.partial")
+    assert weights_folder(opened, progress=told) == folder
+    assert (folder / "weights.safetensors").read_bytes() == (opened.folder / "weights.safetensors").read_bytes()
+
+
+def test_a_cache_that_cannot_be_written_is_not_the_networks_fault(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, content = moved(tmp_path / "bright", f"{site.url}/w")
+    site.files["w"] = content
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(SpecError, match=r"cannot be kept in .*No space left on device; make room there"):
+        weights_folder(bundle, progress=told)
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_transfer_that_breaks_off_is(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ConnectionResetError
+
+    bundle, content = moved(tmp_path / "bright", f"{site.url}/w")
+    site.files["w"] = content
+    monkeypatch.setattr(HTTPResponse, "read", broken)
+    with pytest.raises(SpecError, match=r"the transfer broke off \(ConnectionResetError\). Try again later"):
+        weights_folder(bundle, progress=told)
 
 
 def test_a_file_of_a_published_wheel(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
