@@ -65,7 +65,7 @@ class TruthSet:
 
 def open_truth(paths: Sequence[Path], targets: Sequence[Target], reader: Reader, options: TruthOptions) -> TruthSet:
     """Find out what belongs together; masks are read later. Raises SpecError with what does not fit."""
-    made = TruthSet()
+    made = TruthSet(unused=_strangers(paths, targets))
     by_kind: dict[Kind, list[tuple[Path, Target | None]]] = {}
     for path, source in _files(paths, targets):
         by_kind.setdefault(kind_of(path), []).append((path, source))
@@ -134,7 +134,33 @@ def _looks_like_truth(path: Path) -> bool:
     if not path.is_file() or path.name.startswith("."):
         return False
     suffix = path.suffix.lower()
-    return suffix in _VECTORS | _RASTERS | {".json", ".dcm"} or suffix.lstrip(".").isdigit() or not suffix
+    return suffix in _VECTORS | _RASTERS | {".json", ".dcm"} or suffix.lstrip(".").isdigit() or _has_truth(path)
+
+
+def _has_truth(path: Path) -> bool:
+    """Whether a file without suffix is DICOM or JSON, or cannot be read, which is to be told."""
+    if path.suffix:
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return True
+    return head[128:] == b"DICM" or head.lstrip()[:1] == b"{"
+
+
+def _strangers(paths: Sequence[Path], targets: Sequence[Target]) -> list[str]:
+    """Files without suffix that lie beside truth, such as a README: names, or where these may be patients' a number."""
+    names = [
+        each.name
+        for path in paths
+        if path.is_dir()
+        for each in sorted(path.iterdir())
+        if each.is_file() and not each.suffix and not each.name.startswith(".") and not _has_truth(each)
+    ]
+    if names and not all(each.is_raster for each in targets):
+        return [f"{len(names)} files without suffix"]
+    return names
 
 
 def _listed(path: Path, targets: Sequence[Target]) -> Iterable[tuple[Path, Target | None]]:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs import bootstrap
 from jobs.truth.base import Target
 from jobs.truth.classes import OTHER, Classes
-from jobs.truth.opening import about, kind_of
+from jobs.truth.opening import TruthOptions, about, kind_of, open_truth
 from schemas.errors import SpecError
 
 
@@ -49,6 +50,18 @@ def test_formats_are_told_by_content(tmp_path: Path):
     for name in ("f.txt", "g.json", "absent"):
         with pytest.raises(SpecError):
             kind_of(tmp_path / name)
+
+
+def test_files_beside_the_truth_that_are_none_are_listed(tmp_path: Path):
+    (tmp_path / "plot.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+    for name in ("README", "LICENSE", ".hidden"):
+        (tmp_path / name).write_text("no truth")
+    images = targets("/a/plot.tif", "/a/other.tif")
+    truths = open_truth([tmp_path], images, bootstrap.reader(), TruthOptions())
+    assert truths.unused == ["LICENSE", "README"] and list(truths.openers) == ["/a/plot.tif"]
+    volume = Target(source_id="v", uri="dicom:v", shape=(9, 9, 9), series_id="s")
+    patients = open_truth([tmp_path], [*images, volume], bootstrap.reader(), TruthOptions())
+    assert patients.unused == ["2 files without suffix"], "names of files may be patients'"
 
 
 def test_classes_have_one_name_however_it_is_written():
