@@ -15,6 +15,8 @@ and, optionally, one that checks parameters on the driver before any work starts
     def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest
 
 It may return another manifest: fewer classes, another window. Modules are imported when a bundle needs them.
+
+Bundles of code (`segworkers.segmenters.bundle_code`) are of no family here: what they are is said by their class.
 """
 
 from __future__ import annotations
