@@ -92,7 +92,10 @@ class CocoFile:
         whole = Box.of_shape((1, height, width))
         try:
             if isinstance(code, dict):
-                counts = cast("Mapping[str, Any]", code)["counts"]
+                rle = cast("Mapping[str, Any]", code)
+                counts, size = rle["counts"], rle.get("size", [height, width])
+                if list(size) != [height, width]:
+                    raise ValueError(f"is of {size} pixels (rows, columns), its image has {[height, width]}")
                 return (
                     from_coco_rle(counts, whole) if isinstance(counts, str | bytes) else from_coco_counts(counts, whole)
                 )
