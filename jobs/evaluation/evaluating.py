@@ -29,11 +29,12 @@ from jobs.evaluation.gathering import Surroundings, Valid
 from jobs.evaluation.predictions import Predictions
 from jobs.evaluation.tables import ObjectWriter, image_row, metric_rows
 from jobs.results import Results
-from jobs.truth.base import Target
+from jobs.truth.base import Target, Truth
 from jobs.truth.classes import Classes
 from jobs.truth.opening import TruthOptions, TruthSet, open_truth
 from schemas.boxes import Box
 from schemas.errors import InputError, SpecError
+from schemas.sources import Source
 from segworkers.evaluation.summary import summarise
 from segworkers.evaluation.tally import Scheme, Tally, numbers_of
 from segworkers.readers.base import Reader
@@ -218,7 +219,7 @@ class _Comparison:
         ignore, within = (_about(region, target) for region in self.regions)
         failed: list[tuple[int, ...]] = self.connection.execute(_FAILED, [target.source_id]).fetchall()
         around = Surroundings(
-            ignore=ignore,
+            ignore=ignore or (),
             within=within,
             failed=tuple(Box((z0, y0, x0), (z1, y1, x1)) for z0, y0, x0, z1, y1, x1 in failed),
             valid=self.valid.get(target.source_id),
@@ -235,20 +236,26 @@ class _Comparison:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Validity:
-    """Which pixels of an image are valid, as long as it can be read."""
+    """Which pixels of an image are valid, as long as it can be read; it is opened once."""
 
     reader: Reader
     uri: str
+    _source: Source | None = None
 
     def __call__(self, box: Box) -> NDArray[np.bool_] | None:
         try:
-            return self.reader.read(self.reader.describe(self.uri), box, (0,)).valid
+            if self._source is None:
+                self._source = self.reader.describe(self.uri)
+            return self.reader.read(self._source, box, (0,)).valid
         except InputError:
             return None
 
 
-def _about(opened: TruthSet | None, target: Target) -> tuple[Any, ...]:
-    found = None if opened is None else opened.of(target)
+def _about(opened: TruthSet | None, target: Target) -> tuple[Truth, ...] | None:
+    """The regions about a source, () where they reach none of it; None where no regions were given."""
+    if opened is None:
+        return None
+    found = opened.of(target)
     return () if found is None else (found,)

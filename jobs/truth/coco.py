@@ -92,10 +92,7 @@ class CocoFile:
         whole = Box.of_shape((1, height, width))
         try:
             if isinstance(code, dict):
-                counts = cast("Mapping[str, Any]", code)["counts"]
-                return (
-                    from_coco_rle(counts, whole) if isinstance(counts, str | bytes) else from_coco_counts(counts, whole)
-                )
+                return _decoded(cast("Mapping[str, Any]", code), whole)
             if code:
                 rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in code]
                 return tuple(shapely.Polygon(ring) for ring in rings if len(ring) > 2)
@@ -104,6 +101,15 @@ class CocoFile:
         raise SpecError(
             f"{self._path}: annotation {annotation.get('id')} has no segmentation; to compare boxes only add --boxes"
         )
+
+
+def _decoded(rle: Mapping[str, Any], whole: Box) -> Runs:
+    """Raises ValueError, KeyError or TypeError where it is not one of an image of this size."""
+    size = [whole.shape[1], whole.shape[2]]
+    if list(rle.get("size", size)) != size:
+        raise ValueError(f"is of {rle['size']} pixels (rows, columns), its image has {size}")
+    counts = rle["counts"]
+    return from_coco_rle(counts, whole) if isinstance(counts, str | bytes) else from_coco_counts(counts, whole)
 
 
 def _bounds(annotation: Mapping[str, Any], shape: tuple[Any, ...] | Runs) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@
 2. Formats are told by content: COCO and GeoJSON are both JSON, DICOM needs no suffix.
 3. COCO finds its images by file name, DICOM by the series that it names. A label raster or a vector file is about the
    source whose file name it has, or begins with (`plot_7.tif`: `plot_7.geojson`, `plot_7_labels.tif`). A vector file
-   that is about none of them is a map: about every source that its polygons reach into.
+   that is about none of them is a map: about every source that its polygons reach into. Several maps count together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs.truth.base import Target, Truth
+from jobs.truth.base import ShapeTruth, Target, Truth
 from schemas.errors import SpecError
 from segworkers.readers.base import Reader
 
@@ -38,34 +38,77 @@ class TruthOptions:
 
 
 @dataclass(slots=True)
+class TruthMap:
+    """Polygons that are about whatever they reach into."""
+
+    name: str
+    place: Callable[[Target], ShapeTruth]
+    """What of it lies in a source. Raises SpecError or InputError where it cannot be placed on it."""
+    reached: bool = False
+    """Whether any source so far was reached."""
+
+
+@dataclass(slots=True)
 class TruthSet:
     """Truth by source."""
 
+    components: bool = False
+    """Each connected piece is an object of its own."""
     openers: dict[str, Callable[[], Truth]] = field(default_factory=dict[str, Callable[[], Truth]])
     """By source_id; opened when it is compared."""
-    maps: list[Callable[[Target], Truth]] = field(default_factory=list[Callable[[Target], Truth]])
+    maps: list[TruthMap] = field(default_factory=list[TruthMap])
     """About whatever they reach into."""
-    unused: list[str] = field(default_factory=list[str])
-    """What no source of the run is meant by: images and files."""
+    unpaired: list[str] = field(default_factory=list[str])
+    """What no source of the run is meant by, by its name: images and files."""
+
+    @property
+    def unused(self) -> list[str]:
+        """What is about no source: known when all of them were asked for, because maps are placed only then."""
+        return [*self.unpaired, *(each.name for each in self.maps if not each.reached)]
 
     def is_about(self, target: Target) -> bool:
-        """Whether there is truth about a source. Raises SpecError or InputError where a map cannot be placed on it."""
-        return target.source_id in self.openers or (target.is_raster and self.of(target) is not None)
+        """Whether there is truth about a source. Raises as `of` does."""
+        reaching = self._reaching(target)
+        return target.source_id in self.openers or bool(reaching)
 
     def of(self, target: Target) -> Truth | None:
-        """The true objects of a source; None where nothing is about it. Raises SpecError or InputError."""
+        """The true objects of a source; None where nothing is about it.
+
+        Raises SpecError where both a map and a file of its own are about it, SpecError or InputError where truth
+        cannot be read or placed.
+        """
+        reaching = self._reaching(target)
         if target.source_id in self.openers:
-            return self.openers[target.source_id]()
+            truth = self.openers[target.source_id]()
+        elif reaching:
+            truth = reaching[0][1] if len(self.maps) == 1 else ShapeTruth.together(reaching)
+        else:
+            return None
+        if not self.components:
+            return truth
+        from jobs.truth.rasters import components
+
+        return components(truth, target.shape)
+
+    def _reaching(self, target: Target) -> list[tuple[str, ShapeTruth]]:
+        """The maps that reach into a source, and their objects in it."""
+        found: list[tuple[str, ShapeTruth]] = []
         for each in self.maps if target.is_raster else ():
-            truth = each(target)
+            truth = each.place(target)
             if len(truth.known):
-                return truth
-        return None
+                each.reached = True
+                found.append((each.name, truth))
+        if found and target.source_id in self.openers:
+            raise SpecError(
+                f"{found[0][0]}: reaches into {target.name}, for which there is other truth; leave one of them out, or "
+                "say in a CSV with the columns source and truth which image each file is about"
+            )
+        return found
 
 
 def open_truth(paths: Sequence[Path], targets: Sequence[Target], reader: Reader, options: TruthOptions) -> TruthSet:
     """Find out what belongs together; masks are read later. Raises SpecError with what does not fit."""
-    made = TruthSet(unused=_strangers(paths, targets))
+    made = TruthSet(options.components, unpaired=_strangers(paths, targets))
     by_kind: dict[Kind, list[tuple[Path, Target | None]]] = {}
     for path, source in _files(paths, targets):
         by_kind.setdefault(kind_of(path), []).append((path, source))
@@ -78,11 +121,9 @@ def open_truth(paths: Sequence[Path], targets: Sequence[Target], reader: Reader,
         from jobs.truth.segs import SegFiles
 
         files = SegFiles([path for path, _ in by_kind["dicom"]], targets, options.crosswalk)
-        made.unused += files.unused
+        made.unpaired += files.unused
         for source_id in files.paths:
             _add(made, source_id, "DICOM", lambda source_id=source_id: files.truth(source_id))
-    if options.components:
-        _split(made, targets)
     return made
 
 
@@ -206,7 +247,7 @@ def _add_coco(made: TruthSet, path: Path, targets: Sequence[Target], options: Tr
 
     file = CocoFile(path, _json(path), boxes_only=options.boxes_only)
     pairs, unused = file.pair(targets)
-    made.unused += unused
+    made.unpaired += unused
     by_id = {each.source_id: each for each in targets}
     for source_id, key in pairs.items():
         _add(made, source_id, path, lambda key=key, target=by_id[source_id]: file.truth(key, target))
@@ -219,17 +260,19 @@ def _add_vectors(
     reader: Reader,
     options: TruthOptions,
 ) -> None:
-    for path, told in files:
-        from jobs.truth.vectors import VectorFile
+    from jobs.truth.vectors import VectorFile
 
+    pairs = [(path, told or about(path, targets)) for path, told in files]
+    nameless = sum(target is None for _, target in pairs)
+    for path, named in pairs:
         file = VectorFile(path, options.class_field, boxes_only=options.boxes_only)
 
-        def truth(target: Target, file: VectorFile = file) -> Truth:
+        def truth(target: Target, file: VectorFile = file) -> ShapeTruth:
             return file.truth(reader.describe(target.uri).grid)
 
-        target = told or about(path, targets) or (targets[0] if len(targets) == 1 else None)
+        target = named or (targets[0] if len(targets) == nameless == 1 else None)
         if target is None:
-            made.maps.append(truth)
+            made.maps.append(TruthMap(path.name, truth))
         else:
             _add(made, target.source_id, path, lambda target=target, truth=truth: truth(target))
 
@@ -243,18 +286,7 @@ def _add_rasters(
     for path, told in listed:
         target = told or about(path, targets) or (targets[0] if len(listed) == len(targets) == 1 else None)
         if target is None:
-            made.unused.append(path.name)
+            made.unpaired.append(path.name)
         else:
             uri = str(path.absolute())
             _add(made, target.source_id, path, lambda uri=uri, target=target: open_raster(reader, uri, target))
-
-
-def _split(made: TruthSet, targets: Sequence[Target]) -> None:
-    """Make each connected piece an object of its own."""
-    from jobs.truth.rasters import components
-
-    shapes = {each.source_id: each.shape for each in targets}
-    made.openers = {
-        source_id: lambda opener=opener, shape=shapes[source_id]: components(opener(), shape)
-        for source_id, opener in made.openers.items()
-    }
