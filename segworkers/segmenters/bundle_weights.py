@@ -19,6 +19,7 @@ from schemas.bundles import WeightsFile
 from schemas.errors import InputError, SpecError
 from segworkers.archives import Archive, cache_folder, fetch_archive
 from segworkers.segmenters.bundles import OpenBundle, copy_checked, require_content, sha256_of
+from segworkers.segmenters.families import require_listed
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ def weights_folder(bundle: OpenBundle, *, progress: Progress = _log.info) -> Pat
     """A folder with every file that the bundle lists, checked; what is not here is fetched.
 
     Safe beside other processes that do the same. Raises SpecError with a line for every file that cannot be had or is
-    not the pinned one.
+    not the pinned one, and where the model would read one that is not listed.
     """
+    require_listed(bundle.definition, bundle.place)
     problems: list[str] = []
     folder = files_folder(bundle)
     for entry in bundle.definition.weights:
