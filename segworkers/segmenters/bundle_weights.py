@@ -127,10 +127,14 @@ def _fetch_package(uri: str, entry: WeightsFile, target: Path, where: str, progr
 
 def _fetch_remote(uri: str, entry: WeightsFile, target: Path, where: str) -> None:
     from segworkers.readers.locations import locate
+    from segworkers.readers.public_hosts import public_opener
     from segworkers.readers.remote import open_stream
 
+    location = locate(uri)
+    if location.kind == "local" and Path(location.full).exists() and not Path(location.full).is_file():
+        raise SpecError(f"{where}: {entry.name}: expected a plain file at {uri}, found something else")
     try:
-        with open_stream(locate(uri)) as stream:
+        with open_stream(location, public_opener()) as stream:
             copy_checked(stream, target, entry, where)
     except InputError as error:
         raise SpecError(

@@ -118,7 +118,9 @@ def copy_checked(source: IO[bytes], target: Path, entry: WeightsFile, where: str
                     break
                 digest.update(piece)
                 file.write(piece)
-        require_content(entry, count, digest.hexdigest(), where, "nothing was kept")
+        # What else an address holds is not told: the bundle's maker chose it, not the one who can read it.
+        found = entry.sha256 if digest.hexdigest() == entry.sha256 else "another"
+        require_content(entry, count, found or digest.hexdigest(), where, "nothing was kept")
         os.replace(name, target)
     finally:
         Path(name).unlink(missing_ok=True)
