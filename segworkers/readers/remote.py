@@ -23,6 +23,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import OpenerDirector
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
@@ -68,21 +69,22 @@ def http_get(url: str) -> bytes:
 
 
 @contextmanager
-def open_stream(location: Location) -> Generator[IO[bytes]]:
+def open_stream(location: Location, opener: OpenerDirector | None = None) -> Generator[IO[bytes]]:
     """The whole of an object or a local file, front to back, for what is too large for memory; only `read` may be used.
 
-    Raises InputError; also while it is read, where the connection breaks.
+    opener: of http(s) URLs, where those are not the user's own (`public_hosts`). Raises InputError; also while it is
+    read, where the connection breaks.
     """
     with _reading(location):
-        stream = _opened(location)
+        stream = _opened(location, opener)
     with closing(stream):
         yield cast("IO[bytes]", _Source(stream, location))
 
 
-def _opened(location: Location) -> IO[bytes]:
+def _opened(location: Location, opener: OpenerDirector | None) -> IO[bytes]:
     if location.kind == "s3":
         return _s3_stream(location.full)
-    return _http_open(location.full, {}) if location.kind == "http" else Path(location.full).open("rb")
+    return _http_open(location.full, {}, opener) if location.kind == "http" else Path(location.full).open("rb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +119,13 @@ def _s3_stream(uri: str) -> IO[bytes]:
         raise _s3_refusal(uri, error) from None
 
 
-def _http_open(url: str, headers: dict[str, str]) -> HTTPResponse:
+def _http_open(url: str, headers: dict[str, str], opener: OpenerDirector | None = None) -> HTTPResponse:
     """GET with retries of what may pass; the caller closes the response."""
     request = _request(url, headers)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return cast(HTTPResponse, urllib.request.urlopen(request, timeout=_TIMEOUT_S))
+            ask = urllib.request.urlopen if opener is None else opener.open
+            return cast(HTTPResponse, ask(request, timeout=_TIMEOUT_S))
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in _TRANSIENT or attempt == _ATTEMPTS:

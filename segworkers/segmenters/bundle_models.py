@@ -15,7 +15,7 @@ from segworkers.segmenters import bundle_code
 from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import OpenBundle, open_bundle
-from segworkers.segmenters.families import Family, family_of, load_family, plan_family
+from segworkers.segmenters.families import Family, family_of, load_family, plan_family, require_listed
 from segworkers.segmenters.model_spec import BundlePlace, ModelSpec, plain_spec
 from segworkers.segmenters.options import Options
 from segworkers.segmenters.published_models import prior_of
@@ -49,7 +49,9 @@ def plan_bundle(bundle: OpenBundle, options: Mapping[str, object]) -> ModelManif
     family = family_of(definition.family, bundle.place)
     check_options(definition, family, options)
     parameters = parameters_of(definition, family, options)
-    return plan_family(definition.family, definition.manifest, parameters, bundle.place)
+    manifest = plan_family(definition.family, definition.manifest, parameters, bundle.place)
+    require_listed(definition, bundle.place)
+    return manifest
 
 
 def load_bundle(place: BundlePlace, spec: ModelSpec, manifest: ModelManifest) -> Segmenter:

@@ -18,6 +18,7 @@ from schemas.bundles import WeightsFile
 from schemas.errors import InputError, SpecError
 from segworkers.archives import Archive, cache_folder, fetch_archive
 from segworkers.segmenters.bundles import OpenBundle, copy_checked, keeping, require_content, sha256_of
+from segworkers.segmenters.families import require_listed
 from segworkers.whole_files import appearing
 
 _log = logging.getLogger(__name__)
@@ -29,8 +30,9 @@ def weights_folder(bundle: OpenBundle, *, progress: Progress = _log.info) -> Pat
     """A folder with every file that the bundle lists, checked; what is not here is fetched.
 
     Safe beside other processes that do the same. Raises SpecError with a line for every file that cannot be had or is
-    not the pinned one.
+    not the pinned one, and where the model would read one that is not listed.
     """
+    require_listed(bundle.definition, bundle.place)
     problems: list[str] = []
     folder = files_folder(bundle)
     for entry in bundle.definition.weights:
@@ -132,10 +134,14 @@ def _fetch_package(entry: WeightsFile, target: Path, where: str, progress: Progr
 
 def _fetch_remote(uri: str, entry: WeightsFile, target: Path, where: str) -> None:
     from segworkers.readers.locations import locate
+    from segworkers.readers.public_hosts import public_opener
     from segworkers.readers.remote import open_stream
 
+    location = locate(uri)
+    if location.kind == "local" and Path(location.full).exists() and not Path(location.full).is_file():
+        raise SpecError(f"{where}: {entry.name}: expected a plain file at {uri}, found something else")
     try:
-        with open_stream(locate(uri)) as stream:
+        with open_stream(location, public_opener()) as stream:
             copy_checked(stream, target, entry, where)
     except InputError as error:
         raise SpecError(

@@ -95,7 +95,10 @@ def _definition(config: MonaiConfig) -> dict[str, Any]:
     found = config.component("network_def")
     if found is None:
         raise SpecError("the inference configuration has no network_def; export the network to models/model.ts")
-    return {"target": network_name(found.name), "arguments": {key: found.arguments[key] for key in found.arguments}}
+    arguments = {key: found.arguments[key] for key in found.arguments}
+    if arguments.get("pretrained") is True:
+        arguments["pretrained"] = False  # what would be fetched is replaced by the bundle's own weights
+    return {"target": network_name(found.name), "arguments": arguments}
 
 
 def _dimensions(config: MonaiConfig, network: Mapping[str, Any] | None) -> int:

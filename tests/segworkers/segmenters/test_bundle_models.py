@@ -17,15 +17,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from schemas.bundles import ModelBundle, WheelFile
+from schemas.bundles import ModelBundle, WeightsFile, WheelFile
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities
 from segworkers.segmenters.bundle_checks import bundle_problems, zeros_problems
 from segworkers.segmenters.bundle_code import FAMILY as CODE
-from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
-from segworkers.segmenters.families import FAMILIES, Family
+from segworkers.segmenters.bundles import open_bundle, shipped_names, weights_file, write_bundle
+from segworkers.segmenters.families import FAMILIES, Family, require_listed, weights_path
 from segworkers.segmenters.loading import load_model, resolve_model
+from segworkers.segmenters.model_spec import BundlePlace
 from segworkers.segmenters.torch_deepmeta import DeepMetaNet
 from tests.model_bundles import CARD, CODES, FAMILY, MANIFEST, Logistic, logistic, rewritten, zipped
 
@@ -354,3 +355,56 @@ def test_a_mask_rcnn_bundle_is_the_file_that_it_holds(tmp_path: Path) -> None:
     rewritten(folder, parameters__window=[1, 9, 9])
     with pytest.raises(SpecError, match="parameters: window belong into the manifest"):
         resolve_model(str(folder), {})
+
+
+def test_a_file_that_is_not_listed_is_not_read(tmp_path: Path) -> None:
+    """Without a hash it could be any file, and the model would be the same by its digest."""
+    folder = tmp_path / "bright"
+    logistic(folder)
+    message = r"parameters\.weights: expected the name of a file that `weights` lists, found '{}'"
+    _, spec = resolve_model(str(folder), {}, device="cpu")
+    rewritten(folder, weights=[])
+    with pytest.raises(SpecError, match=message.format("weights.safetensors")):
+        resolve_model(str(folder), {}, fetch=False)
+    assert isinstance(spec.source, BundlePlace)
+    with pytest.raises(SpecError, match=message.format("weights.safetensors")):
+        load_model(replace(spec, source=replace(spec.source, definition=open_bundle(str(folder)).definition)))
+    for place in ("../outside.safetensors", str(tmp_path / "outside.safetensors")):
+        save_file({"slope": torch.tensor(3.0)}, tmp_path / "outside.safetensors")
+        rewritten(folder, parameters={"weights": place})
+        with pytest.raises(SpecError, match=message.format(place)):
+            resolve_model(str(folder), {})
+        with pytest.raises(SpecError, match=message.format(place)):
+            weights_path(folder, {"weights": place})
+
+
+STAGE = {"family": "torchscript", "parameters": {"file": "net.pt"}}
+NAMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "a usual name": ("torch-export", {}, ["model.pt2"]),
+    "its own name": ("monai", {"file": "net.pt"}, ["net.pt"]),
+    "data beside a graph": ("onnx", {"data": ["a.bin", "b.bin"]}, ["model.onnx", "a.bin", "b.bin"]),
+    "two stages": (
+        "two-stage",
+        {"detector": STAGE | {"folder": "./one"}, "segmenter": {"family": "unet"}},
+        ["one/net.pt", "segmenter/weights.safetensors"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NAMED)
+def test_every_file_that_a_family_reads_must_be_listed(what: str) -> None:
+    family, parameters, names = NAMED[what]
+
+    def bundle(listed: list[str]) -> ModelBundle:
+        files = tuple(WeightsFile(file=name, sha256="0" * 64, size=1) for name in listed)
+        return ModelBundle(name="b", family=family, manifest=MANIFEST, card=CARD, weights=files, parameters=parameters)
+
+    require_listed(bundle(names), "b")
+    for name in names:
+        with pytest.raises(SpecError, match=f"lists, found '{name}'"):
+            require_listed(bundle([each for each in names if each != name]), "b")
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_bundles_list_what_they_read(name: str) -> None:
+    require_listed(open_bundle(name).definition, name)

@@ -22,6 +22,7 @@ from schemas.bundles import ModelBundle, WeightsFile, WheelFile
 from schemas.errors import SpecError
 from segworkers import archives
 from segworkers.readers import remote
+from segworkers.readers.public_hosts import PRIVATE
 from segworkers.segmenters.bundle_weights import files_folder, missing_files, weights_folder
 from segworkers.segmenters.bundles import OpenBundle, open_bundle, write_bundle
 from tests.model_bundles import logistic
@@ -32,6 +33,7 @@ from tests.segworkers.readers.servers import Site, serve
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "_TIMEOUT_S", 5.0)
+    monkeypatch.setenv(PRIVATE, "1")  # the servers are on this machine
     return tmp_path / "cache" / "models"
 
 
@@ -131,6 +133,39 @@ def test_what_the_address_serves_instead_is_not_kept(
     with pytest.raises(SpecError, match=message):
         weights_folder(bundle, progress=told)
     assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_hosts_inside_are_not_asked_for_a_stranger(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PRIVATE)
+    bundle, content = moved(tmp_path / "bright", f"{site.url}/w")
+    site.files["w"] = content
+    with pytest.raises(SpecError, match=rf"expected a public host, found 127\.0\.0\.1, .*{PRIVATE}=1"):
+        weights_folder(bundle, progress=told)
+    assert site.requests == []
+
+
+def test_what_an_address_holds_instead_is_not_told(tmp_path: Path, site: Site) -> None:
+    secret = hashlib.sha256(b"secret").hexdigest()
+    (tmp_path / "secret").write_bytes(b"secret")
+    site.files["w"] = b"secret"
+    for place, uri in (("a", f"{site.url}/w"), ("b", f"file://{tmp_path}/secret")):
+        bundle, _ = moved(tmp_path / place, uri, size=6)
+        with pytest.raises(SpecError, match=r"expected sha256 .*, found another; nothing was kept") as caught:
+            weights_folder(bundle, progress=told)
+        assert secret not in str(caught.value)
+
+
+def test_a_local_address_is_a_plain_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    bundle, _ = moved(tmp_path / "bright", f"file://{tmp_path}/pipe")
+    with pytest.raises(SpecError, match="expected a plain file"):
+        weights_folder(bundle, progress=told)
+
+
+@pytest.mark.parametrize("uri", ["s3://evil.example:80?x=/key", "s3://user@host/key", "s3://bucket", "s3:///key"])
+def test_a_bucket_is_no_part_of_an_address(uri: str) -> None:
+    with pytest.raises(ValueError, match="expected s3://BUCKET/KEY"):
+        WeightsFile(file="w", uri=uri, sha256="0" * 64, size=1)
 
 
 def test_a_damaged_file_in_the_cache_is_named(tmp_path: Path, site: Site) -> None:
