@@ -84,6 +84,11 @@ def prior_of(definition: ModelBundle) -> Prior | None:
     if raw is None:
         return None
     first = open_bundle(str(raw["reference"])).definition
+    if first.family not in FAMILIES or first.parameters.get("prior") is not None:
+        raise SpecError(
+            f"{definition.name}: parameters.prior.reference: expected a model of one of the families "
+            f"{', '.join(FAMILIES)} that needs no other first, found {first.name}"
+        )
     z, y, x = raw["margin"]
     return Prior(
         reference=first.name,
