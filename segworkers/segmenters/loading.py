@@ -11,7 +11,7 @@ from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.bundle_models import load_bundle, resolve_bundle
-from segworkers.segmenters.bundles import is_bundle
+from segworkers.segmenters.bundles import is_bundle, open_bundle
 from segworkers.segmenters.maskrcnn_options import Version, maskrcnn_settings
 from segworkers.segmenters.model_spec import (
     BundlePlace,
@@ -23,6 +23,7 @@ from segworkers.segmenters.model_spec import (
     spec_digest,
 )
 from segworkers.segmenters.plugin_code import PREFIX, PluginCode, read_plugin
+from segworkers.segmenters.published_models import FAMILIES as PUBLISHED
 from segworkers.segmenters.python_model import load_code, plugin_manifest
 from segworkers.segmenters.registry import FIRST_STAGES, model_names
 from segworkers.segmenters.threshold import ThresholdSegmenter
@@ -86,11 +87,18 @@ def require_usable(reference: str, declared: ModelManifest, manifest: ModelManif
     """
     if manifest.blend != "none" and reference == "threshold":
         raise SpecError(f"model.blend={manifest.blend}: threshold gives classes without probabilities; leave it out")
-    if reference in model_names() and any(declared.context) and manifest.window != declared.window:
+    if any(declared.context) and manifest.window != declared.window and _has_one_window(reference):
         raise SpecError(
             f"model.window={list(manifest.window)}: {reference} answers for windows of {list(declared.window)} voxels "
             "(z, y, x) only, which are a part of its network; leave it out"
         )
+
+
+def _has_one_window(reference: str) -> bool:
+    """Whether a model with a context answers for its own window only: those that come along, and copies of them."""
+    if reference in model_names():
+        return True
+    return is_bundle(reference) and open_bundle(reference).definition.family in PUBLISHED
 
 
 def load_model(spec: ModelSpec, manifest: ModelManifest | None = None) -> Segmenter:

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from schemas.bundles import ModelBundle
+from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import Segmenter
+from segworkers.segmenters.bundle_json import WITH_PRIOR
 from segworkers.segmenters.bundles import open_bundle
 from segworkers.segmenters.families import weights_path
 from segworkers.segmenters.options import Options
 from segworkers.segmenters.two_stage import Prior
+
+FAMILIES = WITH_PRIOR
+"""Of this module. Their windows are a part of the networks."""
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
@@ -50,11 +55,19 @@ def load_lesions(manifest: ModelManifest, parameters: Mapping[str, Any], weights
 
 
 def prior_of(definition: ModelBundle) -> Prior | None:
-    """What the model must know before it starts; the manifest of the first stage is that of its own bundle."""
-    raw = definition.parameters.get("prior")
+    """What the model must know before it starts; the manifest of the first stage is that of its own bundle.
+
+    None where that is nothing. Raises SpecError where the first stage is no model that may be one.
+    """
+    raw = definition.parameters.get("prior") if definition.family in FAMILIES else None
     if raw is None:
         return None
     first = open_bundle(str(raw["reference"])).definition
+    if first.family not in FAMILIES or first.parameters.get("prior") is not None:
+        raise SpecError(
+            f"{definition.name}: parameters.prior.reference: expected a model of one of the families "
+            f"{', '.join(FAMILIES)} that needs no other first, found {first.name}"
+        )
     z, y, x = raw["margin"]
     return Prior(
         reference=first.name,

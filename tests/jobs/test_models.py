@@ -122,12 +122,10 @@ def test_published_networks_are_verified_as_any_other(
     assert ran(capsys, "verify", str(folder))[:2] == (0, "mr-metastases: as it says\n")
 
 
-def test_a_first_stage_belongs_to_its_model(
-    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(FAMILIES, "logistic", replace(FAMILY, plan=None))
+def test_a_first_stage_belongs_to_its_model(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prior = {"reference": "faint", "region": "whole", "opened": False, "margin": [0, 0, 0]}
-    rewritten(shipped / "bright", parameters={"prior": prior})
-    assert ran(capsys, "list")[1].splitlines()[0].split()[4] == "fetch"
+    rewritten(shipped / "bright", family="lesion-unet", parameters={"prior": prior})
+    rewritten(shipped / "faint", family="organ-unet", parameters={})
+    assert ran(capsys, "list")[1].splitlines()[0].split()[4] == "fetch", "its own weights are here"
     assert ran(capsys, "fetch", "bright")[0] == 0
-    assert ran(capsys, "list")[1].splitlines()[0].split()[4] == "here"
+    assert [line.split()[4] for line in ran(capsys, "list")[1].splitlines()[:2]] == ["here", "here"]

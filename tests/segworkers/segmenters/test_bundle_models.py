@@ -20,9 +20,11 @@ from safetensors.torch import save_file
 from schemas.bundles import ModelBundle, WeightsFile, WheelFile
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
+from segworkers.segmenters import published_models
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities
 from segworkers.segmenters.bundle_checks import bundle_problems, zeros_problems
 from segworkers.segmenters.bundle_code import FAMILY as CODE
+from segworkers.segmenters.bundle_json import WITH_PRIOR
 from segworkers.segmenters.bundles import open_bundle, shipped_names, weights_file, write_bundle
 from segworkers.segmenters.families import FAMILIES, Family, require_listed, weights_path
 from segworkers.segmenters.loading import load_model, resolve_model
@@ -408,3 +410,18 @@ def test_every_file_that_a_family_reads_must_be_listed(what: str) -> None:
 @pytest.mark.parametrize("name", shipped_names())
 def test_shipped_bundles_list_what_they_read(name: str) -> None:
     require_listed(open_bundle(name).definition, name)
+
+
+def test_a_first_stage_needs_no_other_first(tmp_path: Path) -> None:
+    assert published_models.FAMILIES == WITH_PRIOR
+    second = open_bundle("liver-lesions").definition
+    prior = dict(second.parameters["prior"])
+    for reference, found in (("liver-lesions", "liver-lesions"), ("nuclei", "nuclei")):
+        third = replace(second, name="third", parameters={"prior": prior | {"reference": reference}})
+        with pytest.raises(SpecError, match=rf"third: parameters\.prior\.reference: .*needs no other.*found {found}"):
+            published_models.prior_of(third)
+    circle = replace(second, name="circle", parameters={"prior": prior | {"reference": str(tmp_path / "circle")}})
+    write_bundle(circle, tmp_path / "circle")
+    with pytest.raises(SpecError, match="that needs no other first, found circle"):
+        resolve_model(str(tmp_path / "circle"), {}, fetch=False)
+    assert published_models.prior_of(second) is not None
