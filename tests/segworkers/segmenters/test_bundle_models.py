@@ -420,7 +420,8 @@ def test_a_first_stage_needs_no_other_first(tmp_path: Path) -> None:
         third = replace(second, name="third", parameters={"prior": prior | {"reference": reference}})
         with pytest.raises(SpecError, match=rf"third: parameters\.prior\.reference: .*needs no other.*found {found}"):
             published_models.prior_of(third)
-    circle = replace(second, name="circle", parameters={"prior": prior | {"reference": str(tmp_path / "circle")}})
+    around = {**second.parameters, "prior": prior | {"reference": str(tmp_path / "circle")}}
+    circle = replace(second, name="circle", parameters=around)
     write_bundle(circle, tmp_path / "circle")
     with pytest.raises(SpecError, match="that needs no other first, found circle"):
         resolve_model(str(tmp_path / "circle"), {}, fetch=False)
