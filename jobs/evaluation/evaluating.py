@@ -14,7 +14,7 @@ without a source or a source without truth, is not counted, and reported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from jobs.results import Results
 from jobs.truth.base import Target, Truth
 from jobs.truth.classes import Classes
 from jobs.truth.opening import TruthOptions, TruthSet, open_truth
+from schemas import discretion
 from schemas.boxes import Box
 from schemas.errors import InputError, SpecError
 from schemas.sources import Source
@@ -112,6 +113,8 @@ def evaluate(
     Raises SpecError where nothing can be compared, InputError where truth can no longer be read.
     """
     listed = list_sources(results, reader)
+    if not all(target.is_raster for target in listed.targets):
+        discretion.begin()
     opened = open_truth(truth, listed.targets, reader, options.truth)
     labels = results.sql("SELECT DISTINCT label FROM classes UNION SELECT DISTINCT label FROM instances ORDER BY 1")
     classes = Classes(labels.column(0).to_pylist(), options.class_map, any_class=options.any_class)
@@ -122,7 +125,8 @@ def evaluate(
     tally = Tally(Scheme(len(classes.all), options.thresholds, options.sizes, blocks=blocks))
     examples, images = Examples(), list[dict[str, Any]]()
     with closing(results.connect()) as connection, ObjectWriter(objects, classes.all) as writer:
-        compare_one = _Comparison(connection, opened, _regions(listed, reader, options), classes, options, listed.valid)
+        regions = _regions(listed, reader, options)
+        compare_one = _Comparison(connection, opened, regions, classes, options, listed.valid)
         for target in targets:
             compared = compare_one(target)
             outcomes = tally.add(compared.pairs, compared.predictions, compared.truth, target.shape)
@@ -140,7 +144,7 @@ def evaluate(
         unused=tuple(each for each in opened.unused if each.rsplit("/", 1)[-1] not in listed.lost),
         without=tuple(each.uri for each in listed.targets if each.source_id not in met),
         failed=listed.failed,
-        notes=tuple(classes.notes()),
+        notes=(*classes.notes(), *_unused(regions)),
         examples=tuple(examples.best()),
         opened=opened,
     )
@@ -199,6 +203,12 @@ def _regions(listed: Sources, reader: Reader, options: EvaluateOptions) -> tuple
         open_truth(paths, listed.targets, reader, how) if paths else None for paths in (options.ignore, options.within)
     )
     return ignore, within
+
+
+def _unused(regions: tuple[TruthSet | None, TruthSet | None]) -> Iterator[str]:
+    for option, each in zip(("--ignore", "--within"), regions, strict=True):
+        if each is not None and each.unused:
+            yield f"{option}: no image that was compared is meant by {', '.join(each.unused[:5])}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ _Floats = NDArray[np.float64]
 HALF = 0.5
 """Share of an object's pixels in what is ignored, or not valid, from which it is not counted."""
 
-ClassOf = Callable[[str | None], int]
-"""Place of a class by its name in the truth."""
+ClassOf = Callable[[str | None, str | None], int]
+"""Place of a class by its name in the truth, and by what messages call it."""
 
 Valid = Callable[[Box], NDArray[np.bool_] | None]
 """(z, y, x) which pixels of the image in a box are valid; None where the image cannot be read."""
@@ -84,7 +84,7 @@ class Seen:
             item = self.truth.item(key)
             self.items.append(item)
             self.keys.append(key)
-            self._label.append(self.classes[1](item.label))
+            self._label.append(self.classes[1](item.label, item.told))
         return self._place[key]
 
     def add(self, block: TruthBlock) -> RunTable:

@@ -52,6 +52,8 @@ class TruthItem:
     """How its file calls it: an id or a value."""
     label: str | None = None
     """Class; None where the file names none."""
+    told: str | None = None
+    """What messages call the class where its name may name a patient; None: by its name."""
     crowd: bool = False
     """A region with objects that nobody told apart (COCO's `iscrowd`)."""
     box: tuple[float, float, float, float, float, float] | None = None

@@ -9,22 +9,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 from jobs.truth.base import ShapeTruth, Target, Truth
+from jobs.truth.files import Kind, TruthFile, about, json_of, kind_of, truth_files
 from schemas.errors import SpecError
 from segworkers.readers.base import Reader
-
-Kind = Literal["coco", "vector", "raster", "dicom"]
-
-_VECTORS = {".geojson", ".gpkg", ".shp", ".fgb", ".gml", ".kml"}
-_RASTERS = {".tif", ".tiff", ".png", ".vrt", ".jp2", ".bmp"}
-_JOINTS = "._- "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,185 +100,70 @@ class TruthSet:
 
 def open_truth(paths: Sequence[Path], targets: Sequence[Target], reader: Reader, options: TruthOptions) -> TruthSet:
     """Find out what belongs together; masks are read later. Raises SpecError with what does not fit."""
-    made = TruthSet(options.components, unpaired=_strangers(paths, targets))
-    by_kind: dict[Kind, list[tuple[Path, Target | None]]] = {}
-    for path, source in _files(paths, targets):
-        by_kind.setdefault(kind_of(path), []).append((path, source))
+    made = TruthSet(options.components)
+    by_kind: dict[Kind, list[TruthFile]] = {}
+    for file in truth_files(paths, targets):
+        by_kind.setdefault(kind_of(file), []).append(file)
+    made.unpaired += [file.listed for file in by_kind.get("other", ())]
     rasters = [each for each in targets if each.is_raster]
-    for path, _ in by_kind.get("coco", ()):
-        _add_coco(made, path, rasters, options)
+    for file in by_kind.get("coco", ()):
+        _add_coco(made, file, rasters, options)
     _add_vectors(made, by_kind.get("vector", ()), rasters, reader, options)
     _add_rasters(made, by_kind.get("raster", ()), targets, reader)
     if "dicom" in by_kind:
         from jobs.truth.segs import SegFiles
 
-        files = SegFiles([path for path, _ in by_kind["dicom"]], targets, options.crosswalk)
+        files = SegFiles([file.path for file in by_kind["dicom"]], targets, options.crosswalk)
         made.unpaired += files.unused
         for source_id in files.paths:
             _add(made, source_id, "DICOM", lambda source_id=source_id: files.truth(source_id))
     return made
 
 
-def kind_of(path: Path) -> Kind:
-    """By content. Raises SpecError where it is nothing that truth is read from."""
-    suffix = path.suffix.lower()
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError as error:
-        raise SpecError(f"{path}: the truth cannot be read: {error.strerror}") from error
-    if head[128:] == b"DICM":
-        return "dicom"
-    if suffix in _RASTERS:
-        return "raster"
-    if suffix in _VECTORS:
-        return "vector"
-    if suffix == ".json" or head.lstrip()[:1] == b"{":
-        return "coco" if "annotations" in _json(path) else "vector"
-    raise SpecError(
-        f"{path}: expected COCO JSON, GeoJSON, GeoPackage, a label raster (TIFF or PNG) or a DICOM segmentation"
-    )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SpecError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise SpecError(f"{path}: expected a JSON object, COCO's or GeoJSON's")
-    return body  # pyright: ignore[reportUnknownVariableType]
-
-
-def _files(paths: Sequence[Path], targets: Sequence[Target]) -> Iterable[tuple[Path, Target | None]]:
-    """All files, with the source that a CSV says they are about."""
-    for path in paths:
-        if path.is_dir():
-            yield from ((each, None) for each in sorted(path.iterdir()) if _looks_like_truth(each))
-        elif path.suffix.lower() == ".csv":
-            yield from _listed(path, targets)
-        elif path.exists():
-            yield path, None
-        else:
-            raise SpecError(f"{path}: the truth does not exist")
-
-
-def _looks_like_truth(path: Path) -> bool:
-    if not path.is_file() or path.name.startswith("."):
-        return False
-    suffix = path.suffix.lower()
-    return suffix in _VECTORS | _RASTERS | {".json", ".dcm"} or suffix.lstrip(".").isdigit() or _has_truth(path)
-
-
-def _has_truth(path: Path) -> bool:
-    """Whether a file without suffix is DICOM or JSON, or cannot be read, which is to be told."""
-    if path.suffix:
-        return False
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError:
-        return True
-    return head[128:] == b"DICM" or head.lstrip()[:1] == b"{"
-
-
-def _strangers(paths: Sequence[Path], targets: Sequence[Target]) -> list[str]:
-    """Files without suffix that lie beside truth, such as a README: names, or where these may be patients' a number."""
-    names = [
-        each.name
-        for path in paths
-        if path.is_dir()
-        for each in sorted(path.iterdir())
-        if each.is_file() and not each.suffix and not each.name.startswith(".") and not _has_truth(each)
-    ]
-    if names and not all(each.is_raster for each in targets):
-        return [f"{len(names)} files without suffix"]
-    return names
-
-
-def _listed(path: Path, targets: Sequence[Target]) -> Iterable[tuple[Path, Target | None]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"source", "truth"} <= rows[0].keys():
-        raise SpecError(f"{path}: expected the columns source and truth, a line for each source")
-    for row in rows:
-        named = [each for each in targets if row["source"] in (each.uri, each.name, each.source_id, each.series_id)]
-        if len(named) != 1:
-            raise SpecError(f"{path}: {row['source']} names {len(named)} sources of the run, expected one")
-        yield path.parent / row["truth"], named[0]
-
-
-def about(path: Path, targets: Sequence[Target]) -> Target | None:
-    """The source that a file is about by its name: the longest that it has or begins with. None where there is none.
-
-    Raises SpecError where several sources fit equally well.
-    """
-    fits = [each for each in targets if _begins_with(path.stem, each.stem)]
-    longest = max((len(each.stem) for each in fits), default=0)
-    best = [each for each in fits if len(each.stem) == longest]
-    if len(best) > 1:
-        raise SpecError(
-            f"{path}: its name fits several sources ({', '.join(each.uri for each in best[:3])}); say which in a CSV "
-            "with the columns source and truth"
-        )
-    return best[0] if best else None
-
-
-def _begins_with(stem: str, source: str) -> bool:
-    return stem == source or (stem.startswith(source) and stem[len(source)] in _JOINTS)
-
-
-def _add(made: TruthSet, source_id: str, what: object, opener: Callable[[], Truth]) -> None:
+def _add(made: TruthSet, source_id: str, what: str, opener: Callable[[], Truth]) -> None:
     if source_id in made.openers:
         raise SpecError(f"{what}: there is other truth for the same source; give one file for each")
     made.openers[source_id] = opener
 
 
-def _add_coco(made: TruthSet, path: Path, targets: Sequence[Target], options: TruthOptions) -> None:
+def _add_coco(made: TruthSet, file: TruthFile, targets: Sequence[Target], options: TruthOptions) -> None:
     from jobs.truth.coco import CocoFile
 
-    file = CocoFile(path, _json(path), boxes_only=options.boxes_only)
-    pairs, unused = file.pair(targets)
+    coco = CocoFile(file, json_of(file), boxes_only=options.boxes_only)
+    pairs, unused = coco.pair(targets)
     made.unpaired += unused
     by_id = {each.source_id: each for each in targets}
     for source_id, key in pairs.items():
-        _add(made, source_id, path, lambda key=key, target=by_id[source_id]: file.truth(key, target))
+        _add(made, source_id, file.name, lambda key=key, target=by_id[source_id]: coco.truth(key, target))
 
 
 def _add_vectors(
-    made: TruthSet,
-    files: Iterable[tuple[Path, Target | None]],
-    targets: Sequence[Target],
-    reader: Reader,
-    options: TruthOptions,
+    made: TruthSet, files: Sequence[TruthFile], targets: Sequence[Target], reader: Reader, options: TruthOptions
 ) -> None:
     from jobs.truth.vectors import VectorFile
 
-    pairs = [(path, told or about(path, targets)) for path, told in files]
+    pairs = [(file, about(file, targets)) for file in files]
     nameless = sum(target is None for _, target in pairs)
-    for path, named in pairs:
-        file = VectorFile(path, options.class_field, boxes_only=options.boxes_only)
+    for file, named in pairs:
+        polygons = VectorFile(file, options.class_field, boxes_only=options.boxes_only)
 
-        def truth(target: Target, file: VectorFile = file) -> ShapeTruth:
-            return file.truth(reader.describe(target.uri).grid)
+        def truth(target: Target, polygons: VectorFile = polygons) -> ShapeTruth:
+            return polygons.truth(reader.describe(target.uri).grid)
 
         target = named or (targets[0] if len(targets) == nameless == 1 else None)
         if target is None:
-            made.maps.append(TruthMap(path.name, truth))
+            made.maps.append(TruthMap(file.listed, truth))
         else:
-            _add(made, target.source_id, path, lambda target=target, truth=truth: truth(target))
+            _add(made, target.source_id, file.name, lambda target=target, truth=truth: truth(target))
 
 
-def _add_rasters(
-    made: TruthSet, files: Iterable[tuple[Path, Target | None]], targets: Sequence[Target], reader: Reader
-) -> None:
+def _add_rasters(made: TruthSet, files: Sequence[TruthFile], targets: Sequence[Target], reader: Reader) -> None:
     from jobs.truth.rasters import open_raster
 
-    listed = list(files)
-    for path, told in listed:
-        target = told or about(path, targets) or (targets[0] if len(listed) == len(targets) == 1 else None)
+    for file in files:
+        alone = len(files) == len(targets) == 1 and targets[0].is_raster
+        target = about(file, targets) or (targets[0] if alone else None)
         if target is None:
-            made.unpaired.append(path.name)
+            made.unpaired.append(file.listed)
         else:
-            uri = str(path.absolute())
-            _add(made, target.source_id, path, lambda uri=uri, target=target: open_raster(reader, uri, target))
+            _add(made, target.source_id, file.name, lambda file=file, target=target: open_raster(reader, file, target))

@@ -40,7 +40,7 @@ class Image:
 def compared(labels: NDArray[Any], image: Image, *, boxes_only: bool = False) -> Compared:
     truth = ArrayTruth(labels, lambda key: TruthItem(name=str(key)))
     target = Target(source_id="a", uri="/a.tif", shape=labels.shape)
-    classes = (np.empty(0, np.int64), lambda _: 0)
+    classes = (np.empty(0, np.int64), lambda *_: 0)
     around = Surroundings(valid=image)
     found: Any = Nothing()
     return compare(target, truth, found, around, classes, boxes_only=boxes_only, least=0.5)

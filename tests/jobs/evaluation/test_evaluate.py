@@ -226,8 +226,8 @@ def test_images_without_counterpart_are_told_and_not_counted(tmp_path: Path, cap
     code, rows = evaluated(out, tmp_path / "truth", tmp_path / "made")
     said = capsys.readouterr().out
     assert code == 3 and of_all(rows)["f1"] == 1 and of_all(rows)["true_count"] == len(np.unique(TRUTH)) - 1
-    assert "1 images of the truth that no source of the run belongs to: c.tif" in said
-    assert "1 images of the run without truth, not counted: b.tif" in said
+    assert "1 part of the truth that no source of the run belongs to: c.tif" in said
+    assert "1 image of the run without truth, not counted: b.tif" in said
     write_raster(tmp_path / "truth" / "b.tif", TRUTH)
     (tmp_path / "truth" / "c.tif").unlink()
     code, rows = evaluated(out, tmp_path / "truth", tmp_path / "more")
@@ -404,7 +404,7 @@ def test_sources_that_failed_are_told(scene: Path, tmp_path: Path, capsys: pytes
     code, rows = evaluated(tmp_path / "out", tmp_path / "t.json", tmp_path / "made")
     assert code == 3 and of_all(rows)["f1"] == 1
     said = capsys.readouterr().out
-    assert "that failed in the run, their truth is unknown: broken.tif" in said and "belongs to" not in said
+    assert "1 image failed in the run, truth unknown: broken.tif" in said and "belongs to" not in said
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.truth.base import Target
 from jobs.truth.coco import CocoFile
+from jobs.truth.files import TruthFile
 from schemas.errors import SpecError
 from tests.jobs.evaluation.scenes import coco_of
 
@@ -16,7 +17,7 @@ LABELS[10:30, 5:50] = 1
 
 
 def truth_of(body: dict[str, Any]) -> Any:
-    file = CocoFile(Path("a.json"), body, boxes_only=False)
+    file = CocoFile(TruthFile.plain(Path("a.json")), body, boxes_only=False)
     return file.truth(0, Target(source_id="a", uri="/images/a.tif", shape=(1, 100, 100)))
 
 
