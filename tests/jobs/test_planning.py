@@ -14,7 +14,8 @@ import rasterio
 from rasterio.transform import from_origin
 
 from jobs.loading import load_spec
-from jobs.planning import plan, prepare
+from jobs.plan_report import plan
+from jobs.planning import prepare
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.bundles import SHIPPED, open_bundle
