@@ -197,7 +197,9 @@ def _expand_s3(location: Location) -> Iterator[Location | Skipped]:
         if not names and key and not uri.endswith("/"):
             yield location
         else:
-            images = (name for name in names if _suffix(name) in RASTER_SUFFIXES and not _is_hidden(name, uri))
+            runs = tuple(name.removesuffix(RUN_FILE) for name in names if name.endswith(f"/{RUN_FILE}"))
+            shown = (name for name in names if not (_is_hidden(name, uri) or name.startswith(runs)))
+            images = (name for name in shown if _suffix(name) in RASTER_SUFFIXES)
             yield from _or_no_match(uri, (Location("s3", name, name) for name in images))
 
 

@@ -179,7 +179,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Read headers only and show what a run would do: tiles, bytes to read, memory, warnings, skipped inputs."""
-    from jobs import planning
+    from jobs import plan_report
     from jobs.render import plan_json, print_plan
 
     is_spec = len(inputs) == 1 and inputs[0].lower().endswith((".yaml", ".yml"))
@@ -189,7 +189,7 @@ def plan(
     with tempfile.TemporaryDirectory(prefix="segworkers-plan-") as scratch:
         values: dict[str, Any] = {"inputs": inputs, "model": model, "output": f"{scratch}/out"}
         spec = _spec(Path(inputs[0]), sets) if is_spec else _spec(None, sets, **values)
-        report = planning.plan(spec)
+        report = plan_report.plan(spec)
     if as_json:
         print(plan_json(report))
     else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from segworkers import archives
-from segworkers.archives import Archive, Progress, fetch_archive, pip_download, unpack_members, write_whole
+from segworkers.archives import Archive, Progress, fetch_archive, pip_download, unpack_members
 
-__all__ = ["Archive", "Progress", "cache_folder", "fetch_archive", "pip_download", "unpack_members", "write_whole"]
+__all__ = ["Archive", "Progress", "cache_folder", "fetch_archive", "pip_download", "unpack_members"]
 
 
 def cache_folder() -> Path:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from jobs.demo_archives import Archive, Progress, cache_folder, fetch_archive, unpack_members, write_whole
+from jobs.demo_archives import Archive, Progress, cache_folder, fetch_archive, unpack_members
 from jobs.demo_mosaic import NucleiImage, Placement, assemble, read_images
 from schemas.boxes import Box
+from segworkers.whole_files import write_whole
 
 DEEPFOREST = Archive(
     name="deepforest",

@@ -13,6 +13,7 @@ from schemas.errors import SpecError
 from segworkers.segmenters import options as parse
 from segworkers.segmenters.bundles import open_bundle
 from segworkers.segmenters.monai_import import ImportChoices, import_monai
+from segworkers.segmenters.new_bundles import bundle_name
 from segworkers.segmenters.options import Options
 
 _NOT_MEASURED = "The two together: not measured here."
@@ -74,7 +75,7 @@ def _join(detector: str, segmenter: str, folder: Path, choices: Mapping[str, Any
     from segworkers.segmenters.stages import join_bundles
 
     values = dict(choices)
-    name = str(values.pop("name", folder.resolve().name.lower()))
+    name = str(values.pop("name", bundle_name(folder.resolve().name, "joined")))
     first, second = (open_bundle(each).definition for each in (detector, segmenter))
     one, two = first.card, second.card
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 
 from schemas.errors import SpecError, VerifyError
-from segworkers.segmenters import published_models
 from segworkers.segmenters.bundle_checks import bundle_problems, is_here
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import OpenBundle, open_bundle, shipped_names
 from segworkers.segmenters.loading import MODELS
+from segworkers.segmenters.published_models import prior_of
 from segworkers.segmenters.registry import card_text, find_bundle, megabytes, model_names
 
 _log = logging.getLogger(__name__)
@@ -57,11 +57,10 @@ def _state(bundle: OpenBundle) -> str:
 
 
 def _fetch(bundle: OpenBundle) -> str:
-    definition = bundle.definition
-    if definition.family in published_models.FAMILIES:
-        spec = published_models.resolve_published(definition, {}, fetch=True)
-        return f"{definition.name}: weights checked, {spec.weights}"
-    return f"{definition.name}: weights checked, {weights_folder(bundle)}"
+    prior = prior_of(bundle.definition)
+    if prior is not None:
+        weights_folder(open_bundle(prior.reference))
+    return f"{bundle.definition.name}: weights checked, {weights_folder(bundle)}"
 
 
 def _verify(name: str | None) -> str:

@@ -11,11 +11,10 @@ from jobs.engines.base import Engine, Resources
 from jobs.events import Events
 from jobs.ledger import Failed
 from jobs.planning import Planned
-from jobs.tiles import tile_plan
+from jobs.source_plans import around
 from jobs.volumes import volume_flips, volume_grid
 from schemas.errors import InputError
 from schemas.models import ModelManifest
-from segworkers.lattice import Lattice
 from segworkers.plans import SourcePlan
 from segworkers.priors import PriorFailure, PriorTask, box_in, prior_name
 from segworkers.segmenters.two_stage import Prior
@@ -71,14 +70,10 @@ def with_priors(
 
 
 def _around_organ(plan: SourcePlan, manifest: ModelManifest, spec: JobSpec, store: Store) -> SourcePlan:
-    """The plan with windows around the organ, from its first voxel as the model sees it; as it is without an organ."""
+    """The plan with windows around the organ; as it is without an organ."""
     assert plan.prior is not None, "set before"
-    around = box_in(store.read(plan.prior))
-    if around is None or manifest.kind != "dense":
-        return plan
-    lattice = Lattice(manifest.window, manifest.overlap, plan.grid.shape, around, plan.flips)
-    sizes = spec.tiling.tile, spec.tiling.memory_bytes
-    return replace(plan, tiles=tile_plan(plan.source, plan.grid, lattice, plan.bands, manifest, *sizes))
+    organ = box_in(store.read(plan.prior))
+    return plan if organ is None or manifest.kind != "dense" else around(plan, organ, manifest, spec)
 
 
 def _task(plan: SourcePlan, prior: Prior) -> PriorTask:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from jobs.events import clock_time
 
 if TYPE_CHECKING:
-    from jobs.planning import PlanReport
+    from jobs.plan_report import PlanReport
     from jobs.stages import RunSummary
     from jobs.verify import VerifyReport
 
@@ -80,7 +80,8 @@ def print_plan(report: PlanReport, stream: TextIO) -> None:
     for source in report.sources:
         planes = f"{source.depth:,} x " if source.depth > 1 else ""
         size = f"{planes}{source.height:,} x {source.width:,}"
-        figures = (f"{source.tiles:,}", f"{source.windows:,}", gigabytes(source.read_bytes))
+        about, most = ("about ", "at most ") if report.around_organ else ("", "")
+        figures = (f"{about}{source.tiles:,}", f"{most}{source.windows:,}", f"{most}{gigabytes(source.read_bytes)}")
         table.add_row(Text(source.uri), size, str(len(source.bands)), source.dtype, *figures)
     fit_width(console, table)
     console.print(table)
@@ -91,15 +92,27 @@ def plan_lines(report: PlanReport) -> list[str]:
     """Totals, warnings and skipped inputs."""
     model = report.model
     window, overlap = (", ".join(str(value) for value in extent) for extent in (model.window, model.overlap))
-    work = f"{report.tiles:,} tiles, {report.windows:,} windows, {report.pixels / 1e6:,.1f} Mpx"
+    about, most = ("about ", "at most ") if report.around_organ else ("", "")
+    work = f"{about}{report.tiles:,} tiles, {most}{report.windows:,} windows, {report.pixels / 1e6:,.1f} Mpx"
+    memory = f"{gigabytes(report.worker_memory_bytes)} memory"
     totals = f"{len(report.sources):,} sources, {work}"
     lines = [
         f"model {model.name} ({model.kind}): {', '.join(model.classes)}; windows {window}, overlap {overlap} (z, y, x)",
-        f"{totals}, {gigabytes(report.read_bytes)} to read, {gigabytes(report.worker_memory_bytes)} memory per worker",
+        f"{totals}, {most}{gigabytes(report.read_bytes)} to read, {memory} per worker",
+        *_organ_lines(report),
         *(f"warning: {warning}" for warning in report.warnings),
     ]
     lines += [f"warning: {source.uri}: {warning}" for source in report.sources for warning in source.warnings]
     return [*lines, *(f"skipped: {skipped.message} {skipped.hint} ({skipped.reason})" for skipped in report.skipped)]
+
+
+def _organ_lines(report: PlanReport) -> list[str]:
+    if report.around_organ is None:
+        return []
+    return [
+        f"two stages: {report.around_organ} finds the organ of each volume first, and windows are then laid around it; "
+        "these are the windows, and the reading, of an organ that fills the volume: a smaller one takes fewer"
+    ]
 
 
 def gigabytes(count: int) -> str:

@@ -24,7 +24,9 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c2430;background:#fff}
 h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem} .quiet{color:#5c6675}
 table{border-collapse:collapse;width:100%} th,td{padding:.35rem .7rem;border-bottom:1px solid #dfe3ea;text-align:left}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums} figure{margin:1.2rem 0} img{max-width:100%;height:auto}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap} td{overflow-wrap:anywhere}
+td small{display:block;font-size:.75rem;color:#5c6675} @media(max-width:72rem){table{display:block;overflow-x:auto}}
+figure{margin:1.2rem 0} img{max-width:100%;height:auto}
 code{background:#f1f3f7;padding:.1rem .3rem;border-radius:3px} .bad{color:#a11d1d}
 """
 """Style of every page."""
@@ -124,14 +126,22 @@ def _table(table: Any) -> str:
 
 
 def table_html(heads: Sequence[str], lines: Sequence[Sequence[str]], *, numbers_from: int) -> str:
-    """A table; texts are escaped. Columns from `numbers_from` on are numbers, set to the right."""
+    """A table; texts are escaped. Columns from `numbers_from` on are numbers, set to the right.
+
+    What follows a line break in a cell is set smaller below it.
+    """
 
     def cells(tag: str, values: Sequence[str]) -> str:
         opening = [f"<{tag}>" if k < numbers_from else f'<{tag} class="n">' for k in range(len(values))]
-        return "".join(f"{start}{escape(value)}</{tag}>" for start, value in zip(opening, values, strict=True))
+        return "".join(f"{start}{_lines(value)}</{tag}>" for start, value in zip(opening, values, strict=True))
 
     body = "".join(f"<tr>{cells('td', line)}</tr>" for line in lines)
     return f"<table><thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _lines(value: str) -> str:
+    first, _, below = value.partition("\n")
+    return escape(first) + (f"<small>{escape(below)}</small>" if below else "")
 
 
 def _number(value: float | None, digits: int = 0) -> str:

@@ -24,11 +24,13 @@ from jobs.engines.base import Engine, Resources
 from jobs.events import Events
 from jobs.ledger import Failed, Ledger, chunks, read_ledger, settle
 from jobs.merging import merge_sources
-from jobs.planning import DOUBLES_INPUTS, Planned, general_warnings, model_warnings, prepare
+from jobs.plan_report import general_warnings, model_warnings
+from jobs.planning import Planned, prepare
 from jobs.priors import with_priors
 from jobs.privacy import BESIDE_DICOM, OTHER_FILES, public_spec
 from jobs.publishing import Published, publish
 from jobs.seams import verdict_line
+from jobs.source_plans import DOUBLES_INPUTS
 from jobs.stitched import write_masks
 from jobs.volume_outputs import write_outputs
 from schemas.errors import SegworkersError, SpecError, TileError

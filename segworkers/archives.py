@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import InputError
+from segworkers.whole_files import write_whole
 
 Progress = Callable[[str], None]
 
@@ -129,13 +130,3 @@ def unpack_members(archive: Path, members: Mapping[str, str], folder: Path) -> N
             if target.exists() and target.stat().st_size == opened.getinfo(member).file_size:
                 continue
             write_whole(target, opened.read(member))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears with all its bytes or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

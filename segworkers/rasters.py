@@ -22,6 +22,7 @@ from rasterio.windows import Window
 
 from schemas.boxes import Box
 from schemas.grids import Affine2D
+from segworkers.whole_files import appearing
 
 Blocks = Iterable[tuple[Box, NDArray[Any]]]
 """Boxes with z = 0..1 on the raster's grid, and their pixels (bands, y, x) or (y, x)."""
@@ -64,21 +65,15 @@ def write_tiled_geotiff(
     if crs_wkt is not None:
         profile["crs"] = rasterio.CRS.from_wkt(crs_wkt)
     path = Path(path)
-    # the suffix keeps a half-written file from looking like a raster to a folder scan
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(temporary, "w", **profile) as target:
-                _write_blocks(target, pixels, Box((0, 0, 0), (1, height, width)))
-                for number, name in enumerate(band_names, start=1):
-                    target.set_band_description(number, name)
-                target.update_tags(**(tags or {}))
-            if overviews != "none":
-                _add_overviews(temporary, max(height, width), profile, overviews)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with appearing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(partial, "w", **profile) as target:
+            _write_blocks(target, pixels, Box((0, 0, 0), (1, height, width)))
+            for number, name in enumerate(band_names, start=1):
+                target.set_band_description(number, name)
+            target.update_tags(**(tags or {}))
+        if overviews != "none":
+            _add_overviews(partial, max(height, width), profile, overviews)
 
 
 def _profile(dtype: str, tile: int) -> dict[str, Any]:

@@ -98,6 +98,13 @@ def window_row(window: int, overlap: int, extent: int, region: Span | None, mirr
     return replace(row, first=first, turn=turn, edge_turn=turn + 1)
 
 
+def most_windows(window: int, overlap: int, extent: int) -> int:
+    """The most windows along an axis that meet a region, wherever in the image it lies and however large it is."""
+    if not overlap:
+        return -(-extent // window)
+    return _regular(window, overlap, extent, overlap + 1 - window).count
+
+
 def _regular(window: int, overlap: int, extent: int, first: int) -> WindowRow:
     """Windows from `first` on: enough to cover the far edge, and none that another one covers wholly."""
     stride = window - overlap

@@ -51,12 +51,17 @@ def talkative() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def ray_engine() -> Iterator[RayEngine]:
-    """One private Ray for the whole run, with 4 CPUs and 2 GPUs that exist on paper only."""
+def ray_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayEngine]:
+    """One private Ray for the whole run, with 4 CPUs and 2 GPUs that exist on paper only.
+
+    Workers have another cache of models than the driver, as on other machines.
+    """
     from jobs.engines.cluster import RayEngine
     from jobs.engines.scheduler import Limits
 
     limits = Limits(room_s=60.0, load_s=60.0, tick_s=0.05, first_backoff_s=0.05, most_backoff_s=0.2)
-    engine = RayEngine("local", num_cpus=4, num_gpus=2, object_store_bytes=100 << 20, limits=limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGWORKERS_CACHE", str(tmp_path_factory.mktemp("workers-cache")))
+        engine = RayEngine("local", num_cpus=4, num_gpus=2, object_store_bytes=100 << 20, limits=limits)
     yield engine
     engine.close()

@@ -31,7 +31,7 @@ from benchmarks.models.crowns_colours import ColourAugmentation
 from benchmarks.models.crowns_data import PIXEL, REDUCED, TRAINED, read_aerial, training_samples
 from schemas.bundles import Card, ModelBundle
 from schemas.models import ModelManifest
-from segworkers.segmenters.bundles import weights_file, write_bundle
+from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
 from segworkers.segmenters.star_decoding import StarSettings
 from segworkers.segmenters.star_options import StarShape
 from segworkers.training.families import TrainingFamily
@@ -151,7 +151,7 @@ def main() -> None:
     progress(f"{len(training)} samples to train on, {len(held)} held out; {options}; {AUGMENTATION}")
     family: TrainingFamily = StarFamily(shape=SHAPE, settings=WHILE_TRAINING, least=12)
     if given.start is not None:
-        family = cast("Any", WarmFamily(family, load_start(given.start / WEIGHTS), str(given.start)))
+        family = cast("Any", WarmFamily(family, load_start(open_bundle(str(given.start.absolute()))), str(given.start)))
     result = train(family, training, held, options, AUGMENTATION, progress, checkpoint=given.checkpoint)
     save_bundle(result, given.out)
     count = sum(parameter.numel() for parameter in result.network.parameters())

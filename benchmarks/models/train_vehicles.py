@@ -33,7 +33,7 @@ from benchmarks.models.vehicle_backgrounds import Background, backgrounds
 from benchmarks.models.vehicle_scenes import MODEL, sample
 from schemas.bundles import Card, ModelBundle
 from schemas.models import ModelManifest
-from segworkers.segmenters.bundles import weights_file, write_bundle
+from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
 from segworkers.segmenters.star_decoding import StarSettings
 from segworkers.segmenters.star_options import StarShape
 from segworkers.training.augment import Augmentation
@@ -181,7 +181,7 @@ def main() -> None:
     progress(f"{len(training)} scenes to train on, {len(validation)} to validate on; {options}; {AUGMENTATION}")
     family: TrainingFamily = StarFamily(shape=SHAPE, settings=WHILE_TRAINING, least=12)
     if given.start is not None:
-        family = cast("Any", WarmFamily(family, load_start(given.start / WEIGHTS), str(given.start)))
+        family = cast("Any", WarmFamily(family, load_start(open_bundle(str(given.start.absolute()))), str(given.start)))
     result = train(family, training, validation, options, AUGMENTATION, progress, checkpoint=given.checkpoint)
     save_bundle(result, given.out)
     progress(f"kept step {result.best.step}; wrote {given.out}")

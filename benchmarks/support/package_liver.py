@@ -1,4 +1,4 @@
-"""The second stage of pyliverlesionseg 0.3 as its own source does it, with the converted weights: what ours is held to.
+"""The second stage of pyliverlesionseg 0.3 as its own source does it, with its own weights: what ours is held to.
 
 `cnn_liver_lesion_seg_CT_MR_main`, `DeepVoxNet.predict` and, of pymirc, `zoom3d`, restated for a CT whose axes point
 right, anterior and to the head, given the liver. Arrays are (z, y, x); the package's are (x, y, z).

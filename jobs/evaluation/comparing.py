@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.evaluation.gathering import HALF, ClassOf, Seen, Surroundings, Valid, paint
+from jobs.evaluation.gathering import ClassOf, Seen, Surroundings
 from jobs.evaluation.predictions import Predictions
 from jobs.truth.base import Target, Truth, TruthItem
 from schemas.boxes import Box
-from segworkers.evaluation.blocks import VOXELS, blocks_of
+from segworkers.evaluation.blocks import blocks_of
 from segworkers.evaluation.outcomes import Side
 from segworkers.evaluation.pairs import Pairs, box_areas, box_pairs_by_iou, mask_pairs, shared_in_block
 from segworkers.runs import RunTable, box_runs, concatenate
@@ -47,7 +47,7 @@ def compare(
     """Overlaps and facts of one source.
 
     classes: (n,) of the predictions, and where those of the truth are found. boxes_only: boxes are compared instead of
-    masks. least: the lowest threshold; only what has no partner above it is looked up in the image.
+    masks. least: the lowest threshold; what has a partner above it was found, however much of it is not valid.
     """
     seen = Seen(truth, classes)
     shared: list[tuple[_Ints, _Ints, _Ints]] = []
@@ -69,7 +69,7 @@ def compare(
     predictions = Side(classes[0], areas, boxes, here.ignored, here.unknown, found.score)
     truth_side = Side(labels, true_areas, true_boxes, here.true_ignored, here.true_unknown, np.zeros(len(labels)))
     if around.valid is not None:
-        _look_up(target, truth, truth_side, pairs, seen, (around.valid, least))
+        truth_side.unknown[:] |= seen.invalid(true_areas) & (_best(pairs, len(labels)) < least)
     # Crowds have a place among the true objects only until here.
     kept = np.flatnonzero(~seen.is_crowd())
     return Compared(target, predictions, _taken(truth_side, kept), _renumbered(pairs, kept, len(labels)), found.names,
@@ -91,7 +91,7 @@ def _true_boxes(seen: Seen, target: Target) -> _Floats:
 def _mark_boxes(seen: Seen, target: Target, boxes: tuple[_Floats, _Floats], around: Surroundings) -> None:
     """Surroundings of boxes, which stand for their objects."""
     crowd = seen.is_crowd()
-    if not (around.ignore or around.within or around.failed or crowd.any()):
+    if not (around.mask or around.failed or around.valid is not None or crowd.any()):
         return
     for box in blocks_of(target.shape):
         masks, true = (_as_runs(each, box) for each in boxes)
@@ -112,24 +112,11 @@ def _as_runs(boxes: _Floats, within: Box) -> RunTable:
     return concatenate(parts)
 
 
-def _look_up(target: Target, truth: Truth, side: Side, pairs: Pairs, seen: Seen, how: tuple[Valid, float]) -> None:
-    """Mark as unknown the true objects without a partner of which at least half is not valid in the image."""
-    valid, least = how
-    best = np.zeros(len(side))
+def _best(pairs: Pairs, count: int) -> _Floats:
+    """(m,) the largest IoU of each true object; 0 without any."""
+    best = np.zeros(count)
     np.maximum.at(best, pairs.truth, pairs.iou)
-    for k in np.flatnonzero((best < least) & (side.area > 0)):
-        low, high = np.floor(side.boxes[k, :3]), np.ceil(side.boxes[k, 3:])
-        z0, y0, x0, z1, y1, x1 = (int(value) for value in (*low, *high))
-        box = Box((z0, y0, x0), (max(z1, z0 + 1), max(y1, y0 + 1), max(x1, x0 + 1))) & Box.of_shape(target.shape)
-        if box is None or box.volume > VOXELS or (there := valid(box)) is None:
-            continue
-        block = truth.block(box)
-        place = np.flatnonzero(block.keys == seen.keys[k])
-        mask = np.ones(box.shape, np.bool_) if not len(place) else np.zeros(box.shape, np.bool_)
-        if len(place):
-            paint(mask, block.masks.take(block.masks.owner == place[0]), box)
-        if there[mask].mean() <= HALF:
-            side.unknown[k] = True
+    return best
 
 
 def _taken(side: Side, rows: _Ints) -> Side:

@@ -14,7 +14,7 @@ without a source or a source without truth, is not counted, and reported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,11 +29,13 @@ from jobs.evaluation.gathering import Surroundings, Valid
 from jobs.evaluation.predictions import Predictions
 from jobs.evaluation.tables import ObjectWriter, image_row, metric_rows
 from jobs.results import Results
-from jobs.truth.base import Target
+from jobs.truth.base import Target, Truth
 from jobs.truth.classes import Classes
 from jobs.truth.opening import TruthOptions, TruthSet, open_truth
+from schemas import discretion
 from schemas.boxes import Box
 from schemas.errors import InputError, SpecError
+from schemas.sources import Source
 from segworkers.evaluation.summary import summarise
 from segworkers.evaluation.tally import Scheme, Tally, numbers_of
 from segworkers.readers.base import Reader
@@ -111,6 +113,8 @@ def evaluate(
     Raises SpecError where nothing can be compared, InputError where truth can no longer be read.
     """
     listed = list_sources(results, reader)
+    if not all(target.is_raster for target in listed.targets):
+        discretion.begin()
     opened = open_truth(truth, listed.targets, reader, options.truth)
     labels = results.sql("SELECT DISTINCT label FROM classes UNION SELECT DISTINCT label FROM instances ORDER BY 1")
     classes = Classes(labels.column(0).to_pylist(), options.class_map, any_class=options.any_class)
@@ -121,7 +125,8 @@ def evaluate(
     tally = Tally(Scheme(len(classes.all), options.thresholds, options.sizes, blocks=blocks))
     examples, images = Examples(), list[dict[str, Any]]()
     with closing(results.connect()) as connection, ObjectWriter(objects, classes.all) as writer:
-        compare_one = _Comparison(connection, opened, _regions(listed, reader, options), classes, options, listed.valid)
+        regions = _regions(listed, reader, options)
+        compare_one = _Comparison(connection, opened, regions, classes, options, listed.valid)
         for target in targets:
             compared = compare_one(target)
             outcomes = tally.add(compared.pairs, compared.predictions, compared.truth, target.shape)
@@ -139,7 +144,7 @@ def evaluate(
         unused=tuple(each for each in opened.unused if each.rsplit("/", 1)[-1] not in listed.lost),
         without=tuple(each.uri for each in listed.targets if each.source_id not in met),
         failed=listed.failed,
-        notes=tuple(classes.notes()),
+        notes=(*classes.notes(), *_unused(regions)),
         examples=tuple(examples.best()),
         opened=opened,
     )
@@ -200,6 +205,12 @@ def _regions(listed: Sources, reader: Reader, options: EvaluateOptions) -> tuple
     return ignore, within
 
 
+def _unused(regions: tuple[TruthSet | None, TruthSet | None]) -> Iterator[str]:
+    for option, each in zip(("--ignore", "--within"), regions, strict=True):
+        if each is not None and each.unused:
+            yield f"{option}: no image that was compared is meant by {', '.join(each.unused[:5])}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Comparison:
     """Compares one source after the other."""
@@ -218,7 +229,7 @@ class _Comparison:
         ignore, within = (_about(region, target) for region in self.regions)
         failed: list[tuple[int, ...]] = self.connection.execute(_FAILED, [target.source_id]).fetchall()
         around = Surroundings(
-            ignore=ignore,
+            ignore=ignore or (),
             within=within,
             failed=tuple(Box((z0, y0, x0), (z1, y1, x1)) for z0, y0, x0, z1, y1, x1 in failed),
             valid=self.valid.get(target.source_id),
@@ -235,20 +246,26 @@ class _Comparison:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Validity:
-    """Which pixels of an image are valid, as long as it can be read."""
+    """Which pixels of an image are valid, as long as it can be read; it is opened once."""
 
     reader: Reader
     uri: str
+    _source: Source | None = None
 
     def __call__(self, box: Box) -> NDArray[np.bool_] | None:
         try:
-            return self.reader.read(self.reader.describe(self.uri), box, (0,)).valid
+            if self._source is None:
+                self._source = self.reader.describe(self.uri)
+            return self.reader.read(self._source, box, (0,)).valid
         except InputError:
             return None
 
 
-def _about(opened: TruthSet | None, target: Target) -> tuple[Any, ...]:
-    found = None if opened is None else opened.of(target)
+def _about(opened: TruthSet | None, target: Target) -> tuple[Truth, ...] | None:
+    """The regions about a source, () where they reach none of it; None where no regions were given."""
+    if opened is None:
+        return None
+    found = opened.of(target)
     return () if found is None else (found,)

@@ -19,8 +19,8 @@ _Floats = NDArray[np.float64]
 HALF = 0.5
 """Share of an object's pixels in what is ignored, or not valid, from which it is not counted."""
 
-ClassOf = Callable[[str | None], int]
-"""Place of a class by its name in the truth."""
+ClassOf = Callable[[str | None, str | None], int]
+"""Place of a class by its name in the truth, and by what messages call it."""
 
 Valid = Callable[[Box], NDArray[np.bool_] | None]
 """(z, y, x) which pixels of the image in a box are valid; None where the image cannot be read."""
@@ -32,12 +32,17 @@ class Surroundings:
 
     ignore: tuple[Truth, ...] = ()
     """Regions in which nothing counts."""
-    within: tuple[Truth, ...] = ()
-    """Regions outside of which nothing counts; () does not restrict."""
+    within: tuple[Truth, ...] | None = None
+    """Regions outside of which nothing counts, nowhere where there are none of them; None does not restrict."""
     failed: tuple[Box, ...] = ()
     """Boxes that could not be processed."""
     valid: Valid | None = None
     """Where the image has pixels that are not valid."""
+
+    @property
+    def mask(self) -> bool:
+        """Whether there are regions in which nothing counts."""
+        return bool(self.ignore) or self.within is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +69,7 @@ class Seen:
     _extent: list[tuple[_Ints, _Ints]] = field(default_factory=list[tuple[_Ints, _Ints]])
     _ignored: list[tuple[_Ints, _Ints]] = field(default_factory=list[tuple[_Ints, _Ints]])
     _true_ignored: list[tuple[_Ints, _Ints]] = field(default_factory=list[tuple[_Ints, _Ints]])
+    _true_invalid: list[tuple[_Ints, _Ints]] = field(default_factory=list[tuple[_Ints, _Ints]])
     _unknown: list[_Ints] = field(default_factory=list[_Ints])
     _true_unknown: list[_Ints] = field(default_factory=list[_Ints])
 
@@ -78,7 +84,7 @@ class Seen:
             item = self.truth.item(key)
             self.items.append(item)
             self.keys.append(key)
-            self._label.append(self.classes[1](item.label))
+            self._label.append(self.classes[1](item.label, item.told))
         return self._place[key]
 
     def add(self, block: TruthBlock) -> RunTable:
@@ -102,12 +108,15 @@ class Seen:
     def mark(
         self, box: Box, masks: RunTable, true: RunTable, crowds: Mapping[int, RunTable], around: Surroundings
     ) -> None:
-        """Count what of each object in the block lies in regions that are ignored, or touches what failed."""
+        """Count what of each object in the block lies in what is ignored or not valid, or touches what failed."""
         failed = _failed_runs(box, around.failed)
         if len(failed):
             self._unknown.append(shared_in_block(masks, failed)[0])
             self._true_unknown.append(shared_in_block(true, failed)[0])
-        if not (around.ignore or around.within or crowds):
+        if around.valid is not None and len(true) and (valid := around.valid(box)) is not None:
+            inside, _, shared = shared_in_block(true, _as_table(~valid, box))
+            self._true_invalid.append((inside, shared))
+        if not (around.mask or crowds):
             return
         everywhere = _region(box, around)
         inside, _, shared = shared_in_block(true, _as_table(everywhere, box))
@@ -154,6 +163,10 @@ class Seen:
             _touched(self._true_unknown, len(true_areas)),
         )
 
+    def invalid(self, true_areas: _Floats) -> NDArray[np.bool_]:
+        """(m,) of which true objects at least half is not valid in the image."""
+        return _mostly(self._true_invalid, true_areas)
+
 
 def _mostly(parts: Sequence[tuple[_Ints, _Ints]], areas: _Floats) -> NDArray[np.bool_]:
     inside = np.zeros(len(areas))
@@ -172,7 +185,7 @@ def _touched(parts: Sequence[_Ints], count: int) -> NDArray[np.bool_]:
 def _region(box: Box, around: Surroundings) -> NDArray[np.bool_]:
     """(z, y, x) of `box`: where nothing counts, whatever its class."""
     region = np.zeros(box.shape, np.bool_)
-    if around.within:
+    if around.within is not None:
         for each in around.within:
             paint(region, each.block(box).masks, box)
         region = ~region

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from math import isnan
@@ -18,7 +19,7 @@ MOST_IMAGES = 200
 _MORE_STYLE = """
 .grid{display:flex;flex-wrap:wrap;gap:1rem} .grid figure{margin:0;width:15rem}
 .grid img{width:100%;image-rendering:pixelated} figcaption{font-size:.82rem;overflow-wrap:anywhere}
-.key{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em}
+.figure{white-space:nowrap} .key{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em}
 """
 _KEYS = (
     '<p class="quiet"><span class="key" style="background:#ff7800"></span>found by the run'
@@ -31,7 +32,7 @@ def write_page(evaluation: Evaluation, pictures: Sequence[Picture], target: Path
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="quiet">{escape(quiet)}</p>',
-        *(f"<p>{escape(line)}</p>" for line in headline(evaluation)),
+        *(f"<p>{_unbroken(line)}</p>" for line in headline(evaluation)),
         *(f'<p class="bad">{escape(line)}</p>' for line in warnings(evaluation)),
         "<h2>By threshold</h2>",
         _by_threshold(evaluation),
@@ -64,7 +65,8 @@ def headline(evaluation: Evaluation) -> list[str]:
     error = first["count_error"]
     share = "" if first["count_error_share"] is None else f" ({first['count_error_share']:+.1%})"
     lines.append(
-        f"{first['true_count']:,} true objects and {first['predicted_count']:,} found in {images:,} images: "
+        f"{_counted(first['true_count'], 'true object')} and {first['predicted_count']:,} found in "
+        f"{_counted(images, 'image')}: "
         f"{'' if error is None else f'{error:+,.0f}'}{share}"
     )
     for row in evaluation.metrics:
@@ -81,30 +83,48 @@ def warnings(evaluation: Evaluation) -> list[str]:
     """What is missing on one side, unknown or not counted."""
     lines = list(evaluation.notes)
     first = evaluation.metrics[0]
-    for names, what in (
-        (evaluation.unused, "of the truth that no source of the run belongs to"),
-        (evaluation.without, "of the run without truth, not counted"),
-        (evaluation.failed, "that failed in the run, their truth is unknown"),
+    for names, noun, what in (
+        (evaluation.unused, "part", "of the truth that no source of the run belongs to"),
+        (evaluation.without, "image", "of the run without truth, not counted"),
+        (evaluation.failed, "image", "failed in the run, truth unknown"),
     ):
         if names:
             shown = ", ".join(name.rsplit("/", 1)[-1] for name in names[:5])
-            lines.append(f"{len(names):,} images {what}: {shown}{', …' if len(names) > 5 else ''}")
-    for key, what in (
-        ("unknown_truth", "true objects lie where the image failed or is not valid: unknown, not missed"),
-        ("unknown_predictions", "objects found touch what failed and match nothing: unknown, not false"),
-        ("ignored_truth", "true objects lie in regions that are to be ignored"),
-        ("ignored_predictions", "objects found lie in regions that are to be ignored and match nothing"),
+            lines.append(f"{_counted(len(names), noun)} {what}: {shown}{', …' if len(names) > 5 else ''}")
+    for key, noun, what in (
+        ("unknown_truth", "true object", "where the image failed or is not valid: unknown, not missed"),
+        ("unknown_predictions", "object", "found that touched what failed and matched nothing: unknown, not false"),
+        ("ignored_truth", "true object", "in regions that are to be ignored"),
+        ("ignored_predictions", "object", "found in regions that are to be ignored, matching nothing"),
     ):
         if first[key]:
-            lines.append(f"{first[key]:,} {what}")
+            lines.append(f"{_counted(first[key], noun)} {what}")
     return lines
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _figure(row: dict[str, Any], name: str) -> str:
+    value, _, interval = _cell(row, name).partition("\n")
+    return f"{value} ({interval})" if interval else value
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    """A figure, and below it its interval, as `table_html` sets them."""
     if row[name] is None:
         return "unknown"
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    return f"{row[name]:.3f}" + (f" ({low:.3f}–{high:.3f})" if low is not None else "")
+    return f"{row[name]:.3f}" + (f"\n{low:.3f}–{high:.3f}" if low is not None else "")
+
+
+_FIGURE = re.compile(r"\d\.\d{3}(?: \(\d\.\d{3}–\d\.\d{3}\))?")
+
+
+def _unbroken(text: str) -> str:
+    """The text, escaped; its figures stay on one line with their intervals."""
+    return _FIGURE.sub(lambda found: f'<span class="figure">{found[0]}</span>', escape(text))
 
 
 _HEADS = ["true", "found", "matched", "false", "missed", "precision", "recall", "F1", "AP", "mean IoU"]
@@ -112,7 +132,7 @@ _HEADS = ["true", "found", "matched", "false", "missed", "precision", "recall", 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     counts = [f"{row[name]:,}" for name in ("true_count", "predicted_count", "matched", "false_positives", "misses")]
-    return counts + [_figure(row, name) for name in ("precision", "recall", "f1", "ap", "mean_iou")]
+    return counts + [_cell(row, name) for name in ("precision", "recall", "f1", "ap", "mean_iou")]
 
 
 def _by_threshold(evaluation: Evaluation) -> str:
@@ -120,7 +140,7 @@ def _by_threshold(evaluation: Evaluation) -> str:
     table = table_html(["IoU", *_HEADS], [[f"{row['iou']:g}", *_cells(row)] for row in rows], numbers_from=1)
     first = rows[0]
     panoptic = ", ".join(f"{name.upper()} {_figure(first, name)}" for name in ("pq", "sq", "rq"))
-    return f"{table}<p>Panoptic quality (IoU above 0.5): {escape(panoptic)}</p>"
+    return f"{table}<p>Panoptic quality (IoU above 0.5): {_unbroken(panoptic)}</p>"
 
 
 def _by_group(evaluation: Evaluation, scope: str, key: str, title: str) -> Iterable[str]:
@@ -131,7 +151,7 @@ def _by_group(evaluation: Evaluation, scope: str, key: str, title: str) -> Itera
         return
     names = [row[key] if scope != "class and size" else f"{row['label']}, {row['size']}" for row in rows]
     yield f"<h2>{escape(title)}, IoU {first:g}</h2>"
-    lines = [[name or "all", *_cells(row), _figure(row, "pq")] for name, row in zip(names, rows, strict=True)]
+    lines = [[name or "all", *_cells(row), _cell(row, "pq")] for name, row in zip(names, rows, strict=True)]
     yield table_html([scope, *_HEADS, "PQ"], lines, numbers_from=1)
 
 

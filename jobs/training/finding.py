@@ -1,7 +1,8 @@
 """Which files of a folder are images, and which are annotations.
 
     DATA/images/...           images, in any folder below; without such a folder: the rasters of DATA itself
-    DATA/...                  annotations: COCO JSON, GeoJSON or another vector file, label rasters (`jobs.truth`)
+    DATA/...                  annotations: COCO JSON, GeoJSON or another vector file, label rasters (`jobs.truth`);
+                              folders that hold a model or a run of ours are passed over
 
 Beside images, a label raster is told by its name: that of its image and `_labels`, `_label`, `_mask`, `_masks`,
 `_truth` or `_instances`.
@@ -9,14 +10,16 @@ Beside images, a label raster is told by its name: that of its image and `_label
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobs.catalog import RASTER_SUFFIXES, find_inputs
 from schemas.errors import SpecError
 
 _LABELS = re.compile(r"[._-](labels?|masks?|truth|instances)$", re.IGNORECASE)
+_OURS = {"model.json", "run.json"}
 _ANNOTATIONS = {".json", ".geojson", ".gpkg", ".shp", ".fgb", ".gml", ".kml", ".csv"}
 
 
@@ -35,9 +38,8 @@ def find_annotated(data: Path, truth: Sequence[Path]) -> tuple[list[Path], list[
     own = {each.absolute() for each in images}
     files = [
         each
-        for each in sorted(data.rglob("*"))
-        if each.is_file()
-        and not each.name.startswith(".")
+        for each in sorted(_files_below(data))
+        if not each.name.startswith(".")
         and each.suffix.lower() in _ANNOTATIONS | RASTER_SUFFIXES
         and each.absolute() not in own
     ]
@@ -47,6 +49,16 @@ def find_annotated(data: Path, truth: Sequence[Path]) -> tuple[list[Path], list[
             f"{images[0].stem}_labels.tif), found none; or say where they are with --truth"
         )
     return images, files
+
+
+def _files_below(data: Path) -> Iterator[Path]:
+    """All files but those of models and runs that were put into folders of it: their tables are no annotations."""
+    for place, folders, names in os.walk(data):
+        folder = Path(place)
+        if folder != data and not _OURS.isdisjoint(names):
+            folders.clear()
+            continue
+        yield from (folder / name for name in names)
 
 
 def _what(path: Path) -> str:

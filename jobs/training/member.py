@@ -109,8 +109,7 @@ def _planned(spec: TrainSpec, data: TrainingData, start: OpenBundle | None) -> P
     planned = plan_training(
         family, name, shown, data.samples, window=spec.window, start=(known.manifest, known.parameters)
     )
-    weights = load_start(start.folder / known.weights[0].name)
-    return replace(planned, family=WarmFamily(planned.family, weights, known.name))
+    return replace(planned, family=WarmFamily(planned.family, load_start(start), known.name))
 
 
 def _name(text: str) -> str:

@@ -82,9 +82,12 @@ def parse_spec(
 
 def _band_numbers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"expected 0-based indices such as 0,1,2, found {text!r}") from None
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise ValueError(f"expected 0-based indices such as 0,1,2, found {text!r}")
+    return numbers
 
 
 def validation_share(text: str) -> float | None:

@@ -17,6 +17,7 @@ from jobs import bootstrap
 from jobs.training.member import prepare, train_member
 from jobs.training.spec import TrainSpec
 from schemas.errors import SpecError
+from segworkers.segmenters.bundles import OpenBundle
 from segworkers.training.team import Team, mean_gradients
 
 LOG = "training.log"
@@ -30,7 +31,7 @@ def train_together(spec: TrainSpec, address: str | None, progress: Callable[[str
     address: of a running Ray cluster; None: `RAY_ADDRESS`, else a private instance on this machine.
     Raises SpecError where there are not as many GPUs, or CPUs, as that takes, and for what is wrong with the data.
     """
-    _, planned, _ = prepare(spec)  # what is wrong with the data is better said here than by several processes
+    _, planned, start = prepare(spec)  # what is wrong with the data is better said here than by several processes
     batch = spec.batch or planned.recipe.batch
     if batch < spec.workers:
         raise SpecError(f"--batch {batch}: expected at least a crop for each of {spec.workers} processes")
@@ -43,18 +44,23 @@ def train_together(spec: TrainSpec, address: str | None, progress: Callable[[str
                 f"--workers {spec.workers}: expected as many {need}s in the Ray cluster, found {_there(need):g}"
             )
         progress(f"Ray Train: {spec.workers} processes, one {need} each")
-        placed = replace(
-            spec,
-            data=spec.data.absolute(),
-            output=spec.output.absolute(),
-            truth=tuple(path.absolute() for path in spec.truth),
-            validation=str(Path(spec.validation).absolute()) if Path(spec.validation).is_dir() else spec.validation,
-            device="cuda" if gpu else "cpu",
-        )
+        placed = _placed(replace(spec, device="cuda" if gpu else "cpu"), start)
         with tempfile.TemporaryDirectory(prefix="segworkers-train-") as scratch, _followed(placed, progress):
             _fit(placed, gpu, scratch)
     finally:
         engine.close()
+
+
+def _placed(spec: TrainSpec, start: OpenBundle | None) -> TrainSpec:
+    """The job with absolute paths, because processes of a team run in other folders."""
+    return replace(
+        spec,
+        data=spec.data.absolute(),
+        output=spec.output.absolute(),
+        truth=tuple(path.absolute() for path in spec.truth),
+        validation=str(Path(spec.validation).absolute()) if Path(spec.validation).is_dir() else spec.validation,
+        start=None if start is None else start.place,
+    )
 
 
 def _fit(spec: TrainSpec, gpu: bool, scratch: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -52,6 +52,8 @@ class TruthItem:
     """How its file calls it: an id or a value."""
     label: str | None = None
     """Class; None where the file names none."""
+    told: str | None = None
+    """What messages call the class where its name may name a patient; None: by its name."""
     crowd: bool = False
     """A region with objects that nobody told apart (COCO's `iscrowd`)."""
     box: tuple[float, float, float, float, float, float] | None = None
@@ -104,6 +106,15 @@ class ShapeTruth:
     """Of each item: shapely polygons in pixel corners (x, y), whose union it is, or runs."""
     bounds: NDArray[np.float64]
     """(n, 4) x0, y0, x1, y1 in pixels."""
+
+    @classmethod
+    def together(cls, parts: Sequence[tuple[str, ShapeTruth]]) -> ShapeTruth:
+        """The objects of several files, which are told apart by the first part of their names."""
+        return cls(
+            tuple(replace(item, name=f"{name}/{item.name}") for name, each in parts for item in each.items),
+            tuple(shape for _, each in parts for shape in each.shapes),
+            np.concatenate([each.bounds for _, each in parts]),
+        )
 
     @property
     def known(self) -> Sequence[int]:

@@ -38,8 +38,11 @@ class Classes:
         """Place of a class of the run."""
         return 0 if self._any else self._place[_plain(label)]
 
-    def of_truth(self, label: str | None) -> int:
-        """Place of a class of the truth. Raises SpecError where the truth has none and the run has several."""
+    def of_truth(self, label: str | None, told: str | None = None) -> int:
+        """Place of a class of the truth. Raises SpecError where the truth has none and the run has several.
+
+        told: what messages call it, where its label must not be shown; `class_map` may name it so, too.
+        """
         if self._any or (label is None and len(self._labels) == 1):
             self._known += 1
             return 0
@@ -49,8 +52,11 @@ class Classes:
                 "--any-class to compare objects whatever their class"
             )
         place = self._map.get(_plain(label), self._place.get(_plain(label)))
+        if place is None and told is not None:
+            place = self._map.get(_plain(told))
         if place is None:
-            self._met[label] = self._met.get(label, 0) + 1
+            shown = label if told is None else told
+            self._met[shown] = self._met.get(shown, 0) + 1
             return len(self._labels)
         self._known += 1
         return place

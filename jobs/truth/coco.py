@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.truth.base import ShapeTruth, Target, TruthItem
+from jobs.truth.files import TruthFile
 from schemas.boxes import Box
 from schemas.errors import SpecError
 from schemas.masks import Runs
@@ -19,9 +19,9 @@ from schemas.rle import from_coco_counts, from_coco_rle
 class CocoFile:
     """One annotation file. Its text is held as a whole, masks are made of one image at a time."""
 
-    def __init__(self, path: Path, body: Mapping[str, Any], *, boxes_only: bool) -> None:
+    def __init__(self, file: TruthFile, body: Mapping[str, Any], *, boxes_only: bool) -> None:
         """boxes_only: segmentations are not looked at. Raises SpecError where the file is not what COCO describes."""
-        self._path, self._boxes_only = path, boxes_only
+        self._name, self._discreet, self._boxes_only = file.name, file.is_discreet, boxes_only
         try:
             self._images = {image["id"]: image for image in body["images"]}
             self._classes = {each["id"]: str(each["name"]) for each in body.get("categories", ())}
@@ -30,7 +30,7 @@ class CocoFile:
                 self._annotations[annotation["image_id"]].append(annotation)
         except (KeyError, TypeError, AttributeError) as error:
             raise SpecError(
-                f"{path}: expected COCO's images with id and file_name, and annotations with image_id: {error!r}"
+                f"{file.name}: expected COCO's images with id and file_name, and annotations with image_id: {error!r}"
             ) from error
 
     def pair(self, targets: Sequence[Target]) -> tuple[dict[str, Any], list[str]]:
@@ -46,11 +46,12 @@ class CocoFile:
             ends = [each for each in targets if each.uri == name or each.uri.endswith(f"/{name}")]
             fits = ends or [each for each in targets if each.name == name.rsplit("/", 1)[-1]]
             if not fits:
-                unused.append(name)
+                unused.append(f"an image of {self._name}" if self._discreet else name)
                 continue
             if len(fits) > 1 or fits[0].source_id in found:
+                called = f"of id {key}" if self._discreet else name
                 raise SpecError(
-                    f"{self._path}: the image {name} fits several sources of the run, or the other way round"
+                    f"{self._name}: the image {called} fits several sources of the run, or the other way round"
                 )
             found[fits[0].source_id] = key
         return found, unused
@@ -62,7 +63,7 @@ class CocoFile:
         told = (image.get("height", height), image.get("width", width))
         if told != (height, width):
             raise SpecError(
-                f"{self._path}: the image {target.name} is annotated as {told[0]} x {told[1]} pixels (rows x columns), "
+                f"{self._name}: the image {target.name} is annotated as {told[0]} x {told[1]} pixels (rows x columns), "
                 f"the run has {height} x {width}; annotate the pixels that were segmented"
             )
         items: list[TruthItem] = []
@@ -92,18 +93,24 @@ class CocoFile:
         whole = Box.of_shape((1, height, width))
         try:
             if isinstance(code, dict):
-                counts = cast("Mapping[str, Any]", code)["counts"]
-                return (
-                    from_coco_rle(counts, whole) if isinstance(counts, str | bytes) else from_coco_counts(counts, whole)
-                )
+                return _decoded(cast("Mapping[str, Any]", code), whole)
             if code:
                 rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in code]
                 return tuple(shapely.Polygon(ring) for ring in rings if len(ring) > 2)
         except (ValueError, KeyError, TypeError) as error:
-            raise SpecError(f"{self._path}: the segmentation of annotation {annotation.get('id')}: {error}") from error
+            raise SpecError(f"{self._name}: the segmentation of annotation {annotation.get('id')}: {error}") from error
         raise SpecError(
-            f"{self._path}: annotation {annotation.get('id')} has no segmentation; to compare boxes only add --boxes"
+            f"{self._name}: annotation {annotation.get('id')} has no segmentation; to compare boxes only add --boxes"
         )
+
+
+def _decoded(rle: Mapping[str, Any], whole: Box) -> Runs:
+    """Raises ValueError, KeyError or TypeError where it is not one of an image of this size."""
+    size = [whole.shape[1], whole.shape[2]]
+    if list(rle.get("size", size)) != size:
+        raise ValueError(f"is of {rle['size']} pixels (rows, columns), its image has {size}")
+    counts = rle["counts"]
+    return from_coco_rle(counts, whole) if isinstance(counts, str | bytes) else from_coco_counts(counts, whole)
 
 
 def _bounds(annotation: Mapping[str, Any], shape: tuple[Any, ...] | Runs) -> NDArray[np.float64]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.truth.base import Target, Truth, TruthBlock, TruthItem
+from jobs.truth.files import TruthFile
 from schemas.boxes import Box, Zyx
-from schemas.errors import SpecError
+from schemas.errors import InputError, SpecError
 from schemas.sources import Source
 from segworkers.evaluation.blocks import blocks_of
 from segworkers.readers.base import Reader
 from segworkers.runs import label_runs
+
+_Read = TypeVar("_Read")
 
 MOST_VOXELS = 1 << 30
 """Pixels of a source that may be labelled as a whole; it takes eight bytes for each."""
@@ -29,6 +32,7 @@ class RasterTruth:
 
     reader: Reader
     source: Source
+    file: TruthFile
 
     @property
     def known(self) -> Sequence[int]:
@@ -41,23 +45,34 @@ class RasterTruth:
 
     def block(self, box: Box) -> TruthBlock:
         """See `Truth`."""
-        block = self.reader.read(self.source, box, (0,))
+        block = _unless_discreet(self.file, lambda: self.reader.read(self.source, box, (0,)))
         return labelled(np.where(block.valid, block.pixels[0], 0), box)
 
 
-def open_raster(reader: Reader, uri: str, target: Target) -> RasterTruth:
+def open_raster(reader: Reader, file: TruthFile, target: Target) -> RasterTruth:
     """Raises SpecError where the raster is not one band of whole numbers on the source's pixels."""
-    source = reader.describe(uri)
+    source = _unless_discreet(file, lambda: reader.describe(str(file.path.absolute())))
+    what = file.name if file.is_discreet else source.uri
     if source.grid.shape != target.shape:
         _, rows, columns = source.grid.shape
         _, height, width = target.shape
-        raise SpecError(f"{uri}: has {rows} x {columns} pixels (rows x columns), {target.name} has {height} x {width}")
+        raise SpecError(f"{what}: has {rows} x {columns} pixels (rows x columns), {target.name} has {height} x {width}")
     if len(source.bands) != 1 or np.dtype(source.dtype).kind not in "iu":
         raise SpecError(
-            f"{uri}: expected one band of whole numbers, a value for each object; found {len(source.bands)} bands of "
+            f"{what}: expected one band of whole numbers, a value for each object; found {len(source.bands)} bands of "
             f"{source.dtype}; colours are no labels"
         )
-    return RasterTruth(reader, source)
+    return RasterTruth(reader, source, file)
+
+
+def _unless_discreet(file: TruthFile, read: Callable[[], _Read]) -> _Read:
+    """What is read. Raises InputError, or SpecError without the path where that must not be shown."""
+    try:
+        return read()
+    except InputError as error:
+        if not file.is_discreet:
+            raise
+        raise SpecError(f"{file.name}: cannot be read as an image ({error.reason})") from None
 
 
 def labelled(labels: NDArray[Any], box: Box) -> TruthBlock:
@@ -127,6 +142,6 @@ def components(truth: Truth, shape: Zyx) -> ArrayTruth:
 
     def describe(piece: int) -> TruthItem:
         whole = truth.item(key_of[value_of[piece]])
-        return TruthItem(name=f"{whole.name}/{piece}", label=whole.label, crowd=whole.crowd)
+        return TruthItem(name=f"{whole.name}/{piece}", label=whole.label, told=whole.told, crowd=whole.crowd)
 
     return ArrayTruth(pieces, describe)

@@ -22,6 +22,9 @@ from segworkers.runs import mask_runs
 
 _NUMBER = re.compile(r"[\s_#-]*\d+\s*$")
 
+UNKNOWN_TYPE = "(a type of segment that is not in the dictionary)"
+"""Stands for codes that are not shown: they are free texts too."""
+
 _FILE = 1 << 20
 """Keys of one file's segments end below this; Segment Number is an unsigned short."""
 
@@ -40,11 +43,14 @@ class SegTruth:
     def item(self, key: int) -> TruthItem:
         """See `Truth`. The name is the segment's number, of several files with that of the file before it.
 
-        The label is the segment's, without a number at its end.
+        The label is the segment's, without a number at its end; messages call it by its coded type.
         """
         file, number = divmod(key, _FILE)
         name = str(number) if len(self.files) == 1 else f"{file + 1}/{number}"
-        return TruthItem(name=name, label=_NUMBER.sub("", self.files[file].segments.get(number, "")) or None)
+        segment = self.files[file].segments.get(number)
+        if segment is None:
+            return TruthItem(name=name)
+        return TruthItem(name=name, label=_NUMBER.sub("", segment.label) or None, told=segment.type or UNKNOWN_TYPE)
 
     def block(self, box: Box) -> TruthBlock:
         """See `Truth`."""

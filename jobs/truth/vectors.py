@@ -9,7 +9,6 @@ transformed into that of the source. A source without one takes them for pixel c
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from jobs.truth.base import ShapeTruth, TruthItem
+from jobs.truth.files import TruthFile
+from schemas.discretion import one_line
 from schemas.errors import SpecError
 from schemas.grids import PixelGrid
 
@@ -37,19 +38,19 @@ _ToPixels = Any
 class VectorFile:
     """One file with one layer of polygons."""
 
-    def __init__(self, path: Path, class_field: str | None, *, boxes_only: bool = False) -> None:
+    def __init__(self, file: TruthFile, class_field: str | None, *, boxes_only: bool = False) -> None:
         """class_field: None takes the first of `CLASS_FIELDS`, or none. boxes_only: objects are the bounds of polygons.
 
         Raises SpecError where it cannot be read.
         """
-        self.path, self._boxes_only = path, boxes_only
+        self._path, self._name, self._boxes_only = file.path, file.name, boxes_only
         try:
-            described = pyogrio.read_info(path)
+            described = pyogrio.read_info(self._path)
         except Exception as error:
-            raise SpecError(f"{path}: expected polygons in a format that GDAL knows: {error}") from error
+            raise SpecError(f"{file.name}: expected polygons in a format that GDAL knows: {one_line(error)}") from error
         fields = [str(name) for name in described["fields"]]
         if class_field is not None and class_field not in fields:
-            raise SpecError(f"{path}: has no field {class_field!r}; its fields are {', '.join(fields) or 'none'}")
+            raise SpecError(f"{file.name}: has no field {class_field!r}; its fields are {', '.join(fields) or 'none'}")
         self._field = class_field or next((name for name in CLASS_FIELDS if name in fields), None)
         self._crs = described["crs"]
 
@@ -57,11 +58,11 @@ class VectorFile:
         """The polygons that reach into the source. Raises SpecError where they cannot be placed, or are no polygons."""
         to_pixels, reach = self._placed(grid)
         columns = [self._field] if self._field else []
-        _, fids, wkb, values = pyogrio.raw.read(self.path, columns=columns, bbox=reach, return_fids=True)
+        _, fids, wkb, values = pyogrio.raw.read(self._path, columns=columns, bbox=reach, return_fids=True)
         made = shapely.from_wkb(wkb)
         there = ~(shapely.is_missing(made) | shapely.is_empty(made))
         if not set(np.unique(shapely.get_type_id(made[there]))) <= {int(each) for each in _POLYGONS}:
-            raise SpecError(f"{self.path}: expected polygons only; points and lines cannot be compared with masks")
+            raise SpecError(f"{self._name}: expected polygons only; points and lines cannot be compared with masks")
         shapes = shapely.make_valid(shapely.transform(self._with_vertices(made), to_pixels))
         bounds = shapely.bounds(shapes)
         kept = np.flatnonzero(there & _inside(shapes, bounds, grid))
@@ -78,7 +79,7 @@ class VectorFile:
         if not grid.is_measurable:
             return _as_they_are, (0.0, 0.0, float(width), float(height))
         if self._crs is None:
-            raise SpecError(f"{self.path}: names no coordinate reference system, and the image has one; write it in")
+            raise SpecError(f"{self._name}: names no coordinate reference system, and the image has one; write it in")
         forward = Transformer.from_crs(CRS.from_user_input(self._crs), CRS.from_wkt(grid.crs_wkt or ""), always_xy=True)
         a, b, c, d, e, f = grid.affine
         inverse = np.linalg.inv(np.array([[a, b, c], [d, e, f], [0, 0, 1]]))

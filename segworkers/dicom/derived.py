@@ -12,7 +12,6 @@ Nothing is random and nothing asks the clock: the same run writes the same bytes
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from segworkers.dicom.places import FileState, Places
 from segworkers.dicom.stack import Stack
 from segworkers.dicom.terms import ClassTerms, Term
 from segworkers.pseudonyms import Pseudonyms
+from segworkers.whole_files import appearing
 
 MANUFACTURER = "segworkers"
 """Manufacturer and model name of every object: who is asked about them."""
@@ -185,9 +185,8 @@ def finish(made: Any, header: Dataset, facts: VolumeFacts, options: ObjectOption
 
 def save(made: Dataset, path: Path) -> Path:
     """Write an object; the name appears when the file is whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    made.save_as(partial, enforce_file_format=True)
-    os.replace(partial, path)
+    with appearing(path) as partial:
+        made.save_as(partial, enforce_file_format=True)
     return path
 
 

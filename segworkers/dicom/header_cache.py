@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from segworkers.dicom.header import Header, PetHeader
 from segworkers.dicom.places import Candidate, FileState, Unusable
 from segworkers.dicom.slide import Level, SlideFile, SlidePart
+from segworkers.whole_files import appearing
 
 Outcome = tuple[Header, ...] | Unusable | None
 """What a file turned out to be: headers, one a frame; unusable; or none of ours."""
@@ -69,10 +69,11 @@ class HeaderCache:
         path = self._path(key)
         for folder in (path.parent.parent, path.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")  # machines may share process ids
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with (
+            appearing(path) as partial,
+            os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+        ):
             file.write(gzip.compress("\n".join(lines).encode(), 1, mtime=0))
-        os.replace(partial, path)
 
     def _path(self, key: str) -> Path:
         return Path(self.folder) / "headers" / key[:2] / f"{key}.json.gz"

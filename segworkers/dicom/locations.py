@@ -144,23 +144,30 @@ class Search:
 
     def _s3(self, uri: str) -> Iterator[Candidate | Unusable]:
         bucket, key = split_s3(uri)
+        prefix, objects = key, self._objects(bucket, key)
         if glob.has_magic(key):
             prefix = key[: min(key.index(mark) for mark in "*?[" if mark in key)].rpartition("/")[0]
             objects = ((name, state) for name, state in self._objects(bucket, prefix) if matches(uri, name))
-        else:
-            objects = self._objects(bucket, key)
         try:
-            runs: set[str] = set()
+            runs: tuple[str, ...] | None = None
             for name, state in objects:
                 below = name.removeprefix(f"s3://{bucket}/{key}".rstrip("/"))
-                if name.endswith(f"/{RUN_FILE}"):  # sorts before the shards and tables of its run
-                    runs.add(name.removesuffix(RUN_FILE))
                 hidden = any(part.startswith(".") for part in below.split("/"))
                 self.counts[HIDDEN] += hidden
-                if not (hidden or is_dicomdir(name) or self._is_foreign(name) or _is_under(name, runs)):
+                if hidden or is_dicomdir(name) or self._is_foreign(name):
+                    continue
+                if runs is None:
+                    runs = self._runs(bucket, prefix)
+                if not name.startswith(runs):
                     yield from self._entry(name, state)
         except (BaseError, OSError, ValueError) as error:
             yield Unusable(uri, storage_refusal(error).reason)
+
+    def _runs(self, bucket: str, prefix: str) -> tuple[str, ...]:
+        """Run folders under a prefix. They are listed first: `dicom`, `ledger` and more sort before `run.json`."""
+        files = [name for name, _ in self._objects(bucket, prefix) if name.endswith(f"/{RUN_FILE}")]
+        self.counts[RUN_FOLDERS] += len(files)
+        return tuple(name.removesuffix(RUN_FILE) for name in files)
 
     def _objects(self, bucket: str, prefix: str) -> Iterator[tuple[str, FileState]]:
         """Objects under a prefix that ends at a folder, or the one object of that name."""
@@ -206,7 +213,3 @@ def _match_parts(patterns: list[str], names: list[str]) -> bool:
     if patterns[0] == "**":
         return any(_match_parts(patterns[1:], names[skip:]) for skip in range(len(names) + 1))
     return bool(names) and fnmatch.fnmatchcase(names[0], patterns[0]) and _match_parts(patterns[1:], names[1:])
-
-
-def _is_under(name: str, folders: set[str]) -> bool:
-    return any(name.startswith(folder) for folder in folders)

@@ -7,7 +7,6 @@ lesion may still show much of one, so montages are to be guarded as the images a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +23,7 @@ from schemas.volumes import VolumeFacts, VolumeGeometry
 from segworkers.diameters import Axes, slice_axes
 from segworkers.dicom.lesions import Lesion
 from segworkers.slice_hulls import slice_parts
+from segworkers.whole_files import appearing
 
 ReadBox: TypeAlias = Callable[[Box], NDArray[Any]]
 """A box to its calibrated values (z, y, x)."""
@@ -87,9 +87,8 @@ def write_montages(
     written: list[Path] = []
     for lesion in largest:
         path = folder / f"{facts.series_id}-{lesion.instance_id}.png"
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        montage(facts, lesion, read, options).save(partial, format="PNG")
-        os.replace(partial, path)
+        with appearing(path) as partial:
+            montage(facts, lesion, read, options).save(partial, format="PNG")
         written.append(path)
     return written
 

@@ -10,7 +10,6 @@ the same input makes the same bytes.
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from schemas.errors import InputError
 from schemas.volumes import VolumeFacts, VolumeGeometry
 from segworkers.dicom.lesions import Lesion, check_inside, in_order, paint, painting_order
+from segworkers.whole_files import appearing
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _HEADER_BYTES = 352
@@ -72,15 +72,14 @@ def _label_planes(
 def _write(path: Path, facts: VolumeFacts, dtype: np.dtype[Any], planes: Iterable[NDArray[Any]]) -> Path:
     """Slices are NIfTI's slowest axis and columns its fastest, so that planes (y, x) follow each other as they are."""
     header = _header(facts, dtype)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with (
+        appearing(path) as partial,
         partial.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=file, mtime=0) as packed,
     ):
         header.write_to(packed)
         for plane in planes:
             packed.write(np.ascontiguousarray(plane, dtype.newbyteorder("<")).tobytes())
-    os.replace(partial, path)
     return path
 
 

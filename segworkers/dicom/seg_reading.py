@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from highdicom.seg import segread
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID
 
 import segworkers.dicom.quiet  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from schemas.boxes import Zyx
@@ -46,12 +49,22 @@ class SegFrame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """What a segment is."""
+
+    label: str = field(repr=False)
+    """Free text: it may name a patient."""
+    type: str
+    """Meaning of its Segmented Property Type as the dictionary has it, not as the file does; "" where it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Segmentations:
     """A segmentation object on the grid of one volume."""
 
     path: Path = field(repr=False)
-    segments: Mapping[int, str]
-    """Segment number to label."""
+    segments: Mapping[int, Segment]
+    """By Segment Number."""
     frames: tuple[SegFrame, ...]
     half: float
     """Stored value from which a voxel belongs to the segment, of BINARY and FRACTIONAL objects."""
@@ -126,7 +139,10 @@ def place_segments(
             else int(_first(groups, shared[0], "SegmentIdentificationSequence").ReferencedSegmentNumber)
         )
         frames.append(SegFrame(number=number, segment=segment, z=z))
-    segments = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.SegmentSequence}
+    segments = {
+        int(item.SegmentNumber): Segment(label=str(item.get("SegmentLabel", "")), type=_type_of(item))
+        for item in header.SegmentSequence
+    }
     return Segmentations(path=path, segments=segments, frames=tuple(frames), half=whole / 2)
 
 
@@ -136,8 +152,22 @@ def _header(path: Path) -> Dataset:
     except Exception:  # noqa: BLE001 (whatever pydicom raises repeats what is in the file)
         raise SpecError("a DICOM file of the truth cannot be read; leave it out or restore it") from None
     if header.get("SOPClassUID") not in SEGMENTATION_STORAGE:
-        raise SpecError(f"expected DICOM segmentations as truth, found an object of class {header.get('SOPClassUID')}")
+        kind = UID(str(header.get("SOPClassUID", "")))
+        told = "another class" if kind.name == kind else kind.name
+        raise SpecError(f"expected DICOM segmentations as truth, found an object of {told}")
     return header
+
+
+def _type_of(segment: Dataset) -> str:
+    code = _first(segment, Dataset(), "SegmentedPropertyTypeCodeSequence")
+    scheme, value = str(code.get("CodingSchemeDesignator", "")), str(code.get("CodeValue", ""))
+    return _meanings(scheme).get(value, "") if scheme in codes.schemes() else ""
+
+
+@lru_cache(maxsize=8)
+def _meanings(scheme: str) -> Mapping[str, str]:
+    """Meanings of the codes of a scheme, by value."""
+    return {str(each.value): str(each.meaning) for each in getattr(codes, scheme).concepts.values()}
 
 
 def _first(groups: Dataset, shared: Dataset, name: str) -> Any:

@@ -23,6 +23,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import OpenerDirector
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
@@ -68,19 +69,40 @@ def http_get(url: str) -> bytes:
 
 
 @contextmanager
-def open_stream(location: Location) -> Generator[IO[bytes]]:
-    """The whole of an object or a local file, front to back, for what is too large for memory.
+def open_stream(location: Location, opener: OpenerDirector | None = None) -> Generator[IO[bytes]]:
+    """The whole of an object or a local file, front to back, for what is too large for memory; only `read` may be used.
 
-    Raises InputError; also while it is read, where the connection breaks.
+    opener: of http(s) URLs, where those are not the user's own (`public_hosts`). Raises InputError; also while it is
+    read, where the connection breaks.
     """
+    with _reading(location):
+        stream = _opened(location, opener)
+    with closing(stream):
+        yield cast("IO[bytes]", _Source(stream, location))
+
+
+def _opened(location: Location, opener: OpenerDirector | None) -> IO[bytes]:
+    if location.kind == "s3":
+        return _s3_stream(location.full)
+    return _http_open(location.full, {}, opener) if location.kind == "http" else Path(location.full).open("rb")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A stream whose failures are told as the source's own, apart from those of whoever takes its bytes."""
+
+    stream: IO[bytes]
+    location: Location
+
+    def read(self, size: int = -1) -> bytes:
+        with _reading(self.location):
+            return self.stream.read(size)
+
+
+@contextmanager
+def _reading(location: Location) -> Generator[None]:
     try:
-        if location.kind == "s3":
-            with closing(_s3_stream(location.full)) as stream:
-                yield stream
-        else:
-            is_http = location.kind == "http"
-            with _http_open(location.full, {}) if is_http else Path(location.full).open("rb") as stream:
-                yield stream
+        yield
     except FileNotFoundError:
         raise InputError("not_found", f"{location.uri}: no such file.", "Check the path.") from None
     except (BaseError, OSError, HTTPException) as error:
@@ -97,12 +119,13 @@ def _s3_stream(uri: str) -> IO[bytes]:
         raise _s3_refusal(uri, error) from None
 
 
-def _http_open(url: str, headers: dict[str, str]) -> HTTPResponse:
+def _http_open(url: str, headers: dict[str, str], opener: OpenerDirector | None = None) -> HTTPResponse:
     """GET with retries of what may pass; the caller closes the response."""
     request = _request(url, headers)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return cast(HTTPResponse, urllib.request.urlopen(request, timeout=_TIMEOUT_S))
+            ask = urllib.request.urlopen if opener is None else opener.open
+            return cast(HTTPResponse, ask(request, timeout=_TIMEOUT_S))
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in _TRANSIENT or attempt == _ATTEMPTS:

@@ -8,13 +8,12 @@ from math import prod
 import numpy as np
 
 from schemas.errors import SegworkersError, SpecError, TileError
-from segworkers.segmenters import published_models
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities, Segmenter
 from segworkers.segmenters.bundle_code import FAMILY as CODE
 from segworkers.segmenters.bundle_models import load_opened, plan_bundle
 from segworkers.segmenters.bundle_weights import check_file, files_folder, missing_files
 from segworkers.segmenters.bundles import OpenBundle, open_bundle
-from segworkers.segmenters.published import read_tensors, weights_path
+from segworkers.segmenters.published_models import prior_of
 
 _CHANNELS = (1, 3, 2, 4)
 """Numbers of channels to try where the manifest names no bands; the most frequent first."""
@@ -22,11 +21,8 @@ _CHANNELS = (1, 3, 2, 4)
 
 def is_here(bundle: OpenBundle) -> bool:
     """Whether every file is on this machine, in full size, the first stage's too; hashes are not looked at."""
-    if bundle.definition.family in published_models.FAMILIES:
-        prior = published_models.prior_of(bundle.definition)
-        here = weights_path(published_models.published_weights(bundle.definition)).is_file()
-        return here and (prior is None or is_here(open_bundle(prior.reference)))
-    return not missing_files(bundle)
+    prior = prior_of(bundle.definition)
+    return not missing_files(bundle) and (prior is None or is_here(open_bundle(prior.reference)))
 
 
 def bundle_problems(bundle: OpenBundle, progress: Callable[[str], None]) -> list[str]:
@@ -36,10 +32,6 @@ def bundle_problems(bundle: OpenBundle, progress: Callable[[str], None]) -> list
     """
     definition = bundle.definition
     try:
-        if definition.family in published_models.FAMILIES:
-            weights = published_models.published_weights(definition)
-            read_tensors(weights_path(weights), weights.digest)
-            return _answer_problems(bundle, progress)
         problems = _file_problems(bundle)
         return problems if problems or definition.family == CODE else _answer_problems(bundle, progress)
     except SpecError as error:
@@ -68,11 +60,7 @@ def _answer_problems(bundle: OpenBundle, progress: Callable[[str], None]) -> lis
 def _load(bundle: OpenBundle) -> Segmenter:
     from segworkers.segmenters.torch_device import fix_threads, pick_device
 
-    definition = bundle.definition
     fix_threads(1)
-    if definition.family in published_models.FAMILIES:
-        spec = published_models.resolve_published(definition, {}, fetch=False)
-        return published_models.load_published(spec, definition.manifest, pick_device("auto"))
     return load_opened(bundle, plan_bundle(bundle, {}), {}, pick_device("auto"))
 
 

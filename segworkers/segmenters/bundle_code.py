@@ -9,18 +9,23 @@ its own attributes what the manifest says (docs/extending.md), and keeps its own
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from schemas.bundles import ModelBundle
 from schemas.errors import SpecError
+from schemas.models import ModelManifest
+from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import OpenBundle
-from segworkers.segmenters.model_spec import ModelSpec, file_digest, plain_spec
+from segworkers.segmenters.model_spec import BundlePlace, ModelSpec, file_digest, plain_spec
 from segworkers.segmenters.options import flag
-from segworkers.segmenters.plugin_code import read_plugin
-from segworkers.segmenters.python_model import plugin_manifest
+from segworkers.segmenters.plugin_code import PluginCode, read_plugin
+from segworkers.segmenters.python_model import load_code, plugin_manifest
 
 FAMILY = "python"
 TRUST = "trust_code"
@@ -42,21 +47,58 @@ def resolve_code(bundle: OpenBundle, reference: str, options: Mapping[str, objec
             f"{bundle.place}: holds code, {file}, which would run here and on all workers with your rights; read it, "
             f"and if you trust it add --set model.options.{TRUST}=true"
         )
-    folder = weights_folder(bundle)
     given = dict(_own_options(bundle)) | {key: value for key, value in options.items() if key != TRUST}
-    paths_of = {each: str(folder / each) for each in listed}
-    given = {key: paths_of.get(value, value) if isinstance(value, str) else value for key, value in given.items()}
-    code = read_plugin(f"python:{folder / file}:{name}")
-    manifest, declared = plugin_manifest(code, given)
+    files = _files(bundle)
+    code, known = _code_and_options(bundle, files, given)
+    manifest, declared = plugin_manifest(code, known)
     fields = [each for each in type(manifest).__slots__ if each not in ("name", "digest")]
     other = [each for each in fields if getattr(manifest, each) != getattr(definition.manifest, each)]
     if other:
         raise SpecError(f"{bundle.place}: {name} declares another {', '.join(other)} than the bundle's manifest")
-    paths = {value for value in given.values() if isinstance(value, str) and Path(value).is_file()} | set(declared)
-    spec = plain_spec(reference, given, manifest)
+    own = {each.resolve() for each in files.values()}
+    named = {value for value in known.values() if isinstance(value, str) and Path(value).is_file()} | set(declared)
+    outside = sorted(path for path in named if Path(path).resolve() not in own)
     return replace(
-        spec, code=code, files={path: file_digest(Path(path)) for path in sorted(paths)}, codes=definition.codes
+        plain_spec(reference, given, manifest),
+        source=BundlePlace(definition=definition, place=bundle.place),
+        weights_digest=_identity(definition),
+        files={path: file_digest(Path(path)) for path in outside},
+        codes=definition.codes,
     )
+
+
+def load_trusted(bundle: OpenBundle, spec: ModelSpec, manifest: ModelManifest) -> Segmenter:
+    """The loaded model of a bundle whose code the driver was told to trust, with this machine's paths of its files.
+
+    manifest: what the run uses. Raises SpecError where a file is not the bundle's, or the class fails.
+    """
+    code, options = _code_and_options(bundle, _files(bundle), spec.options)
+    return load_code(code, spec, options, manifest)
+
+
+def _code_and_options(
+    bundle: OpenBundle, files: Mapping[str, Path], given: Mapping[str, object]
+) -> tuple[PluginCode, dict[str, object]]:
+    """The class, and its options with this machine's paths instead of the names of listed files."""
+    options = {key: str(files.get(value, value)) if isinstance(value, str) else value for key, value in given.items()}
+    parameters = bundle.definition.parameters
+    return read_plugin(f"python:{files[parameters['file']]}:{parameters['class']}"), options
+
+
+def _files(bundle: OpenBundle) -> dict[str, Path]:
+    """Where the listed files are on this machine, by name; fetched where they must be, and checked."""
+    folder = weights_folder(bundle)
+    return {each.name: folder / each.name for each in bundle.definition.weights}
+
+
+def _identity(definition: ModelBundle) -> str:
+    """Hash of the class's name and of all files, the code among them; options are the spec's."""
+    parts = {
+        "class": definition.parameters["class"],
+        "file": definition.parameters["file"],
+        "weights": {each.name: each.sha256 or each.uri for each in definition.weights},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _is_trusted(options: Mapping[str, object]) -> bool:

@@ -19,6 +19,9 @@ _DERIVED = ("name", "digest")
 """Fields of ModelManifest that a file does not give: the bundle's name, and the hash of what it is."""
 _LONGEST_SHOWN = 60
 _WIDTH = 100
+WITH_PRIOR = ("deepmeta", "lesion-unet", "organ-unet")
+"""Families whose models may need an organ that another finds first (`segworkers.segmenters.published_models`)."""
+_REGIONS = ("whole", "abdomen")
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _MISSING = ("missing", "missing_keyword_only_argument", "missing_argument")
 
@@ -38,7 +41,39 @@ def parse_bundle(text: str | bytes, where: str) -> ModelBundle:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         raise SpecError(list(dict.fromkeys(_problem(each, where) for each in problems))) from None
+    if bundle.family in WITH_PRIOR and (wrong := _prior_problems(bundle)):
+        raise SpecError([f"{where}: parameters.prior{problem}" for problem in wrong])
     return bundle
+
+
+def _prior_problems(bundle: ModelBundle) -> list[str]:
+    """What is wrong with `parameters.prior`: the model that finds an organ first, and what is asked of it."""
+    if "prior" not in bundle.parameters:
+        return []
+    prior: Any = bundle.parameters["prior"]
+    if not isinstance(prior, Mapping):
+        return [f": expected reference, region, opened and margin, found {_shown(prior)}"]
+    given = cast("Mapping[str, Any]", prior)
+    margin: Any = given.get("margin")
+    sides: list[Any] = cast("list[Any]", margin) if isinstance(margin, list) else []
+    fits: dict[str, tuple[bool, str]] = {
+        "reference": (
+            isinstance(given.get("reference"), str) and given.get("reference") not in ("", bundle.name),
+            "the name of another model",
+        ),
+        "region": (given.get("region") in _REGIONS, f"one of {', '.join(_REGIONS)}"),
+        "opened": (isinstance(given.get("opened"), bool), "true or false"),
+        "margin": (
+            len(sides) == 3 and all(type(side) is int and side >= 0 for side in sides),
+            "voxels z, y, x, at least 0",
+        ),
+    }
+    unknown = [f".{name}: no such field; there are {', '.join(fits)}" for name in given if name not in fits]
+    return unknown + [
+        f".{name}: expected {what}, found {_shown(given[name]) if name in given else 'nothing'}"
+        for name, (fit, what) in fits.items()
+        if not fit
+    ]
 
 
 def bundle_text(bundle: ModelBundle) -> str:

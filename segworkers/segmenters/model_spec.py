@@ -11,22 +11,39 @@ from pathlib import Path
 from schemas.bundles import ClassCodes, ModelBundle
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
+from segworkers.segmenters.maskrcnn_options import Version
 from segworkers.segmenters.plugin_code import PluginCode
 from segworkers.segmenters.two_stage import Prior
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundlePlace:
-    """A bundle that a worker opens again: what it said on the driver, and where it lies."""
+    """A bundle that each worker opens again; files that are not in it come into that machine's own cache."""
 
     definition: ModelBundle
+    """What it said on the driver."""
     place: str
     """Absolute path of the folder or zip; for a bundle of this package its name, because packages lie anywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsPlace:
+    """Weights of torchvision's Mask R-CNN that are no bundle's."""
+
+    version: Version
+    path: str | None = None
+    """Absolute path of the file, which workers must see."""
+    name: str = ""
+    """Without a path: torchvision's name; each machine downloads the file into its own cache."""
+
+
+Source = PluginCode | BundlePlace | WeightsPlace
+"""What a worker makes a model of. Nothing in it is a path of the driver's caches: workers may have others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """All that a worker needs to load a model. Picklable and small: weights travel by path."""
+    """All that a worker needs to load a model. Picklable and small: weights travel by path, name or address."""
 
     reference: str
     options: Mapping[str, object]
@@ -35,20 +52,17 @@ class ModelSpec:
     threads: int
     manifest: ModelManifest
     """With the digest over code, weights and options."""
-    code: PluginCode | None = None
-    weights: str | None = None
-    """Absolute path of the weights file, which workers must see; None for weights by name."""
+    source: Source | None = None
+    """None: `threshold`, which is made of its options alone."""
     weights_digest: str = ""
+    """Hash of what a bundle is, or of the weights."""
     files: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Other files that the model depends on, and their digests: those that options or the user's class name."""
+    """Other files that the model depends on, and their digests: those that options or the user's class name. Workers
+    must see them."""
     prior: Prior | None = None
     """What must be found in a volume before this model is asked; its manifest is that of `first`."""
     first: ModelSpec | None = None
     """The model that finds it: to be loaded by itself, once for each volume."""
-    family: str = ""
-    """Of a published network: what reads its weights (`segworkers.segmenters.published_models`)."""
-    bundle: BundlePlace | None = None
-    """Any other bundle."""
     codes: Mapping[str, ClassCodes] = field(default_factory=dict[str, ClassCodes])
     """Coded terms of the classes, where the model brings them."""
 
@@ -63,8 +77,9 @@ def spec_digest(spec: ModelSpec) -> str:
     options = {
         name: spec.files.get(value, value) if isinstance(value, str) else value for name, value in spec.options.items()
     }
+    code = spec.source if isinstance(spec.source, PluginCode) else None
     identity: dict[str, object] = {
-        "model": spec.manifest.name if spec.code is None else [spec.code.class_name, spec.code.digest],
+        "model": spec.manifest.name if code is None else [code.class_name, code.digest],
         "weights": spec.weights_digest,
         "files": sorted(spec.files.values()),
         "options": options,

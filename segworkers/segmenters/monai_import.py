@@ -23,6 +23,7 @@ from segworkers.segmenters.families import plan_family
 from segworkers.segmenters.monai_config import MonaiConfig, read_monai
 from segworkers.segmenters.monai_mapping import Mapped, map_configuration
 from segworkers.segmenters.monai_options import network_name
+from segworkers.segmenters.new_bundles import bundle_name, new_folder, require_new
 
 _MODALITIES = {"CT": "CT", "MR": "MR", "MRI": "MR", "PET": "PT", "PT": "PT"}
 _UNSAID = "not stated by the bundle"
@@ -48,8 +49,7 @@ def import_monai(folder: Path, out: Path, choices: ImportChoices | None = None) 
     Raises SpecError with everything that cannot be taken over, and what to do about it.
     """
     chosen = choices or ImportChoices()
-    if out.exists() and any(out.iterdir()):
-        raise SpecError(f"{out}: expected a new or empty folder, found files in it; name another")
+    require_new(out)
     config = read_monai(folder)
     problems: list[str] = []
     family, file, network = _network(config, chosen, problems)
@@ -59,17 +59,17 @@ def import_monai(folder: Path, out: Path, choices: ImportChoices | None = None) 
     bundle = _bundle(config, chosen, mapped, family, file, network, problems)
     if bundle is None or problems:
         raise SpecError([problem if str(folder) in problem else f"{folder}: {problem}" for problem in problems])
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / file, out / Path(file).name)
-    described = ModelBundle(
-        name=bundle.name,
-        family=family,
-        manifest=bundle.manifest,
-        card=bundle.card,
-        weights=(weights_file(out, Path(file).name),),
-        parameters=bundle.parameters,
-    )
-    write_bundle(described, out)
+    with new_folder(out) as scratch:
+        shutil.copyfile(folder / file, scratch / Path(file).name)
+        described = ModelBundle(
+            name=bundle.name,
+            family=family,
+            manifest=bundle.manifest,
+            card=bundle.card,
+            weights=(weights_file(scratch, Path(file).name),),
+            parameters=bundle.parameters,
+        )
+        write_bundle(described, scratch)
     return described
 
 
@@ -95,7 +95,10 @@ def _definition(config: MonaiConfig) -> dict[str, Any]:
     found = config.component("network_def")
     if found is None:
         raise SpecError("the inference configuration has no network_def; export the network to models/model.ts")
-    return {"target": network_name(found.name), "arguments": {key: found.arguments[key] for key in found.arguments}}
+    arguments = {key: found.arguments[key] for key in found.arguments}
+    if arguments.get("pretrained") is True:
+        arguments["pretrained"] = False  # what would be fetched is replaced by the bundle's own weights
+    return {"target": network_name(found.name), "arguments": arguments}
 
 
 def _dimensions(config: MonaiConfig, network: Mapping[str, Any] | None) -> int:
@@ -220,8 +223,7 @@ def _modalities(config: MonaiConfig, mapped: Mapped) -> tuple[str, ...]:
 
 
 def _name(config: MonaiConfig) -> str:
-    name = str(config.metadata.get("name") or config.folder.resolve().name)
-    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64] or "monai"
+    return bundle_name(str(config.metadata.get("name") or config.folder.resolve().name), "monai")
 
 
 def _card(config: MonaiConfig, chosen: ImportChoices, mapped: Mapped) -> Card:

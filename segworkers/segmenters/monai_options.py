@@ -12,6 +12,20 @@ from schemas.models import ModelManifest
 from segworkers.segmenters.foreign import ForeignSettings, read_foreign
 
 _TARGET = re.compile(r"(monai\.networks\.nets\.([a-z0-9_]+\.)?)?(?P<name>[A-Z]\w*)")
+NETWORKS = (
+    *("AHNet", "AHnet", "Ahnet", "AttentionUnet", "BasicUNet", "BasicUnet", "Basicunet", "BasicUNetPlusPlus"),
+    *("BasicUnetPlusPlus", "BasicunetPlusPlus", "DAF3D", "DynUNet", "DynUnet", "Dynunet", "FlexUNet", "FlexibleUNet"),
+    *("HighResNet", "HoVerNet", "HoVernet", "HoverNet", "Hovernet", "HyenaNDUNETR", "MedNeXt", "MedNext", "Quicknat"),
+    *("RegUNet", "SegResNet", "SegResNetDS", "SegResNetDS2", "SegResNetVAE", "SwinUNETR", "UNETR", "UNet", "Unet"),
+    *("VNet", "VoxelMorphUNet"),
+)
+"""Classes of `monai.networks.nets`, under all their names, that give a map for an image and read nothing when made.
+
+Others of that package fetch weights by default, or are no networks for images.
+"""
+
+_OTHER_WEIGHTS = re.compile(r"pretrained\w*|\w*url\w*|\w*path(_or_repo_id)?|\w*(file|file_?name|dir)|weights|cache\w*")
+"""Arguments by which networks fetch or read weights of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,11 @@ def network_name(target: object) -> str:
             f"network_def: expected a class of monai.networks.nets, found {target!r}; other code is not executed: "
             "export the network to models/model.ts"
         )
+    if match["name"] not in NETWORKS:
+        raise SpecError(
+            f"network_def: {match['name']} is none of the networks that are made here ({', '.join(NETWORKS)}); export "
+            "the network to models/model.ts"
+        )
     return match["name"]
 
 
@@ -45,7 +64,13 @@ def read_monai_parameters(
     arguments = network["arguments"]
     if not isinstance(arguments, Mapping):
         raise SpecError(f"{manifest.name}: parameters.network.arguments: expected an object, found {arguments!r}")
-    return settings, NetworkDefinition(network_name(network["target"]), cast("Mapping[str, Any]", arguments))
+    definition = NetworkDefinition(network_name(network["target"]), cast("Mapping[str, Any]", arguments))
+    if other := [each for each, value in definition.arguments.items() if _OTHER_WEIGHTS.fullmatch(each) and value]:
+        raise SpecError(
+            f"{manifest.name}: parameters.network.arguments: {', '.join(other)}: expected nothing, because the network "
+            "would fetch or read other weights than the bundle lists; leave it out"
+        )
+    return settings, definition
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:

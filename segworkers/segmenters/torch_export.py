@@ -30,6 +30,7 @@ from segworkers.segmenters.bundle_models import parameters_of
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
 from segworkers.segmenters.families import family_of, plan_family
+from segworkers.segmenters.new_bundles import new_folder, require_new
 from segworkers.segmenters.torch_exported import TorchNetwork, read_exported, read_torchscript
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Exportable:
 def export_bundle(reference: str, target: Target, folder: Path) -> ModelBundle:
     """Write a bundle of the family `target` into `folder` that answers as the bundle `reference` does.
 
-    Raises SpecError where the family cannot be exported, the folder is not empty, or the file does not say the same.
+    Raises SpecError where the family cannot be exported, the folder is not empty, or the file does not say the same;
+    nothing is written then.
     """
     source = open_bundle(reference)
     given = source.definition
@@ -71,20 +73,19 @@ def export_bundle(reference: str, target: Target, folder: Path) -> ModelBundle:
         raise SpecError(
             f"{reference}: models of the family {given.family!r} cannot be exported, {_those_that_can()} can"
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise SpecError(f"{folder}: expected a new or empty folder, found files in it; name another")
+    require_new(folder)
     parameters = parameters_of(given, family_of(given.family, reference), {})
     what = EXPORTERS[given.family](given.manifest, parameters, weights_folder(source))
     if what.detector and target != "torchscript":
         raise SpecError(f"{reference}: models of the family {given.family!r} can be exported to torchscript only")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / TARGETS[target]
     example = _noise(what, given.manifest)
-    _WRITERS[target](what, example, path)
-    _require_same(what, example, _reread(target, path, as_list=what.detector))
-    bundle = _described(given, target, what, folder)
-    plan_family(bundle.family, bundle.manifest, bundle.parameters, str(folder))
-    write_bundle(bundle, folder)
+    with new_folder(folder) as scratch:
+        path = scratch / TARGETS[target]
+        _WRITERS[target](what, example, path)
+        _require_same(what, example, _reread(target, path, as_list=what.detector))
+        bundle = _described(given, target, what, scratch)
+        plan_family(bundle.family, bundle.manifest, bundle.parameters, str(folder))
+        write_bundle(bundle, scratch)
     return bundle
 
 

@@ -7,19 +7,21 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+import torchvision  # registers its operators, which files may call  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.foreign import ForeignSegmenter, network_file, read_foreign
-from segworkers.segmenters.program_checks import check_exported, check_torchscript
+from segworkers.segmenters.program_checks import check_exported, check_torchscript, plain_copy, refuse
+from segworkers.segmenters.program_text import problem_of_operator
 
 
 def load_torchscript(
@@ -44,13 +46,7 @@ def load_exported(
 
 def read_torchscript(path: Path, device: str) -> Callable[[Any], Any]:
     """The file's network on `device`, for inference. Raises SpecError where it is refused or cannot be read."""
-    check_torchscript(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is no longer developed
-            script = torch.jit.load(str(path), map_location=device)
-    except Exception as error:  # a torn file makes the reader raise nearly anything
-        raise SpecError(f"{path}: cannot be read as TorchScript ({_first_line(error)})") from error
+    script = script_of(path, device)
     script.eval()
 
     def run(images: Any) -> Any:
@@ -61,12 +57,28 @@ def read_torchscript(path: Path, device: str) -> Callable[[Any], Any]:
     return run
 
 
+def script_of(path: Path, device: str) -> Any:
+    """The checked file's module on `device`. Raises SpecError where it is refused or cannot be read."""
+    try:
+        with plain_copy(path, "TorchScript") as copy, warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is no longer developed
+            check_torchscript(copy, path)
+            script = torch.jit.load(str(copy), map_location=device)
+    except SpecError:
+        raise
+    except Exception as error:  # a torn file makes the reader raise nearly anything
+        raise SpecError(f"{path}: cannot be read as TorchScript ({_first_line(error)})") from error
+    _check_graphs(script, path)
+    return script
+
+
 def read_exported(path: Path, device: str) -> Callable[[Any], Any]:
     """The file's network on `device`. Raises SpecError where it is refused or cannot be read."""
-    check_exported(path)
     try:
-        _check_samples(path)
-        program = torch.export.load(str(path))
+        with plain_copy(path, "torch.export") as copy:
+            check_exported(copy, path)
+            _check_samples(copy, path)
+            program = torch.export.load(str(copy))
         if device != "cpu":
             from torch.export.passes import move_to_device_pass
 
@@ -79,7 +91,32 @@ def read_exported(path: Path, device: str) -> Callable[[Any], Any]:
         raise SpecError(f"{path}: cannot be read as a torch.export file ({_first_line(error)})") from error
 
 
-def _check_samples(path: Path) -> None:
+def _check_graphs(script: Any, path: Path) -> None:
+    """Raise SpecError where a graph calls an operator that does more than compute, before anything is called.
+
+    What the text did not show, such as a name in another form, shows here: operators are resolved.
+    """
+    nodes = list(_nodes(script.inlined_graph))
+    if any(node.kind() == "prim::CallMethod" for node in nodes):  # through an interface: of whichever module
+        called = (module for module in script.modules() if hasattr(module, "forward"))
+        nodes += [node for module in called for node in _nodes(module.inlined_graph)]
+    for node in nodes:
+        if problem := problem_of_operator(node.kind(), node.schema()):
+            refuse(path, f"{problem} in its graph")
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    """Every node of a graph or a block, at any depth."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+        for name in node.attributeNames():
+            if node.kindOf(name) == "g":
+                yield from _nodes(node.g(name))
+
+
+def _check_samples(path: Path, shown: Path) -> None:
     """Read the sample inputs as tensors only: the loader would unpickle them in full where that fails."""
     with zipfile.ZipFile(path) as file:
         names = [name for name in file.namelist() if name.endswith("/data/sample_inputs/model.pt")]
@@ -90,7 +127,7 @@ def _check_samples(path: Path) -> None:
                     torch.load(io.BytesIO(content), weights_only=True)
                 except Exception as error:
                     raise SpecError(
-                        f"{path}: its sample inputs are more than tensors, and reading them could execute code; "
+                        f"{shown}: its sample inputs are more than tensors, and reading them could execute code; "
                         "export the network again with plain tensors as sample inputs"
                     ) from error
 

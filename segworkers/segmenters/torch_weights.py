@@ -32,8 +32,8 @@ def coco_categories() -> tuple[str, ...]:
 def named_file(version: Version, name: str, *, fetch: bool) -> tuple[Path, str]:
     """Where torch keeps the weights called `name` (COCO_V1 or DEFAULT), and the hash that identifies them.
 
-    Downloads them into torch's cache where they are missing and `fetch` is set; checked against the hash.
-    Raises SpecError where there is no such name or the download fails.
+    Downloads them into torch's cache where they are missing and `fetch` is set; checked against the hash then, also
+    where they lay there. Raises SpecError where there is no such name, the download fails or the file is another.
     """
     members = {member.name: member for member in _ENUMS[version]} | {"DEFAULT": _ENUMS[version].DEFAULT}
     if name not in members:
@@ -59,21 +59,7 @@ def torchvision_file(name: str) -> Path:
         url = str(torchvision.models.get_weight(name).url)
     except ValueError as error:
         raise SpecError(f"torchvision has no weights called {name!r}: {error}") from error
-    path = _downloaded(url, hint="without network, copy the file there")
-    prefix = path.stem.rpartition("-")[2]
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(prefix):
-        raise SpecError(f"{path}: expected a sha256 that begins with {prefix}, found {found}; delete the file")
-    return path
-
-
-def torchvision_path(name: str) -> Path:
-    """Where torch keeps the file of that name, whether or not it is there. Raises SpecError for an unknown name."""
-    try:
-        return _cached(str(torchvision.models.get_weight(name).url))
-    except ValueError as error:
-        raise SpecError(f"torchvision has no weights called {name!r}: {error}") from error
+    return _downloaded(url, hint="without network, copy the file there")
 
 
 def _cached(url: str) -> Path:
@@ -81,17 +67,25 @@ def _cached(url: str) -> Path:
 
 
 def _downloaded(url: str, hint: str) -> Path:
-    """The file at `url`, fetched into torch's cache where it is missing. Raises SpecError, which ends with `hint`."""
+    """The file at `url`, fetched into torch's cache where it is missing, checked against the hash in its name.
+
+    Raises SpecError, which ends with `hint` where it cannot be fetched.
+    """
     path = _cached(url)
+    prefix = path.stem.rpartition("-")[2]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
         except (OSError, RuntimeError) as error:
             raise SpecError(
                 f"torchvision weights {path.name} are not in {path.parent} and could not be downloaded ({error}); "
                 f"{hint}"
             ) from error
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(prefix):
+        raise SpecError(f"{path}: expected a sha256 that begins with {prefix}, found {found}; delete the file")
     return path
 
 

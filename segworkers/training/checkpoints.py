@@ -4,17 +4,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from torch import nn
 
 from schemas.errors import SpecError
-from segworkers.archives import write_whole
+from segworkers.training.samples import Sample
+from segworkers.whole_files import write_whole
 
 _FORMAT = 1
+
+
+def run_key(told: str, network: nn.Module, samples: Iterable[Sample], validation: Iterable[Sample]) -> str:
+    """What a run follows from, as a SHA-256: only a run of the same key goes on from another's state.
+
+    told: family, options and augmentation. network: before the first step, so weights that it begins with count.
+    samples, validation: what is trained and validated on, in order; every pixel, label and class counts.
+    """
+    digest = hashlib.sha256(told.encode())
+    for name, value in network.state_dict().items():
+        _add(digest, name, value.detach().cpu().numpy())
+    for part, listed in (("trained on", samples), ("validated on", validation)):
+        for each in listed:
+            digest.update(repr((part, each.name, each.chance)).encode())
+            for name in ("image", "labels", "classes", "ignored"):
+                _add(digest, name, getattr(each, name))
+    return digest.hexdigest()
+
+
+def _add(digest: Any, name: str, values: Any) -> None:
+    if values is None:
+        digest.update(repr((name, None)).encode())
+    else:
+        digest.update(repr((name, values.dtype.str, values.shape)).encode())
+        digest.update(np.ascontiguousarray(values))
 
 
 def save_state(path: Path, key: str, state: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from torch import nn
 
 from segworkers.segmenters.torch_device import fix_threads
 from segworkers.training.augment import Augmentation
-from segworkers.training.checkpoints import load_state, save_state
+from segworkers.training.checkpoints import load_state, run_key, save_state
 from segworkers.training.families import TrainingFamily
 from segworkers.training.matching import NOTHING, Agreement, agreement
 from segworkers.training.run import Check, Result, Run
@@ -88,10 +88,12 @@ def train(
     if not samples:
         raise ValueError("expected at least one sample to train on, found none")
     fix_threads(options.threads)
-    run, key = _start(family, options), repr((family, options, augmentation, [sample.name for sample in samples]))
-    if checkpoint is not None and (state := load_state(checkpoint, key)) is not None:
-        run.restore(state)
-        progress(f"step {run.step}: going on from {checkpoint}")
+    run, key = _start(family, options), ""
+    if checkpoint is not None:
+        key = run_key(repr((family, options, augmentation)), run.network, samples, validation)
+        if (state := load_state(checkpoint, key)) is not None:
+            run.restore(state)
+            progress(f"step {run.step}: going on from {checkpoint}")
     if team.rank:
         torch.manual_seed(hash((options.seed, run.step, team.rank)))
     for crops, targets in _batches(family, samples, options, augmentation, run.step, team):

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from schemas.bundles import Card, ClassCodes, ModelBundle
-from segworkers.archives import write_whole
 from segworkers.evaluation.intervals import LEAST_UNITS, percentiles, resampled, wilson
-from segworkers.segmenters.bundles import weights_file, write_bundle
+from segworkers.segmenters.bundles import OpenBundle, weights_file, write_bundle
 from segworkers.training.families import TrainingFamily
 from segworkers.training.loop import validate
 from segworkers.training.matching import THRESHOLDS, Agreement
 from segworkers.training.recipes import Planned
 from segworkers.training.run import Check
 from segworkers.training.samples import Sample
+from segworkers.whole_files import write_whole
 
 WEIGHTS, CURVE, PICTURE = "weights.safetensors", "training.csv", "training.svg"
 """Files of the bundle; the last two are not part of the model."""
@@ -175,10 +175,13 @@ def curve_svg(history: Sequence[Check]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def load_start(path: Path) -> dict[str, Tensor]:
-    """Weights of a bundle in float32, to be trained on."""
+def load_start(bundle: OpenBundle) -> dict[str, Tensor]:
+    """Weights of a bundle in float32, to be trained on; fetched where they must be. Raises SpecError as loading it."""
+    from segworkers.segmenters.bundle_weights import weights_folder
+    from segworkers.segmenters.families import weights_path
     from segworkers.segmenters.torch_state import read_state
 
+    path = weights_path(weights_folder(bundle), bundle.definition.parameters)
     return {
         name: value.to(torch.float32) if value.is_floating_point() else value
         for name, value in read_state(path).items()

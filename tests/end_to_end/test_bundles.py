@@ -134,6 +134,48 @@ def test_a_model_is_loaded_once_a_process(engine: str, image: Path, tmp_path: Pa
     )
 
 
+OWN_FILES = """
+class OwnFiles:
+    kind = "dense"
+    window = (1, 32, 32)
+    overlap = (0, 8, 8)
+    classes = ("bright",)
+    normalise = "unit"
+
+    def __init__(self, device, level, log):
+        with open(level) as file:
+            self.level = float(file.read())
+        with open(log, "a") as file:
+            file.write(f"{level}\\n")
+
+    def predict(self, windows):
+        return (windows[:, 0] > self.level).astype("uint8")
+"""
+
+
+@pytest.mark.cluster
+def test_workers_read_files_of_a_zip_from_their_own_caches(
+    image: Path, tmp_path: Path, ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
+    folder, log = tmp_path / "own", tmp_path / "log"
+    bundle = logistic(folder, name="own")
+    (folder / "model.py").write_text(OWN_FILES)
+    (folder / "level.txt").write_text("0.5")
+    code = replace(
+        bundle,
+        family="python",
+        weights=(weights_file(folder, "model.py"), weights_file(folder, "level.txt")),
+        parameters={"file": "model.py", "class": "OwnFiles", "options": {"level": "level.txt"}},
+    )
+    write_bundle(code, folder)
+    archive = zipped(folder, tmp_path / "own.zip")
+    runs.run([image], tmp_path / "out", str(archive), {"trust_code": True, "log": str(log)}, **TILES, **RAY)
+    assert len(runs.rows(tmp_path / "out", "instances")) == 5
+    read = {Path(line) for line in log.read_text().splitlines()}
+    assert read and not any(path.is_relative_to(tmp_path / "cache") for path in read)
+
+
 def test_codes_of_a_bundle_are_in_the_segmentation_unless_the_job_says_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydicom import dcmread
 
 from jobs.cli import main
 from tests.dicom_archives import IDENTITIES, KINDS, patients_archive
@@ -152,10 +153,23 @@ def test_commands_on_a_run_tell_no_more(
     codes += [main([*place.arguments("inline"), "--set=output.border=drop", "--resume", "--debug"])]
     assert codes == [2] * 5
     assert main([*place.arguments("inline"), "--resume"]) == 3
+    truth = [str(relabelled(place)), "-o", str(place.folder / "evaluation"), "--debug"]
+    assert main(["evaluate", out, *truth]) == 2 and main(["evaluate", out, *truth, "--any-class"]) == 3
     said = capfd.readouterr()
     assert traces_in(f"{said.out}\n{said.err}\n{caplog.text}".encode(), PRIVATE) == []
     assert said.err.count("preview draws rasters only") == 2 + 1, "once more in the traceback"
     assert place.left() == []
+
+
+def relabelled(place: Place) -> Path:
+    """A segmentation of the run among the patient's files, with identities in what people write into such files."""
+    made = dcmread(min(place.out.glob("dicom/*/*-seg.dcm")))
+    for segment in made.SegmentSequence:
+        segment.SegmentLabel = segment.SegmentDescription = f"{SENTINEL} {segment.SegmentNumber}"
+    made.SeriesDescription = made.ContentLabel = SENTINEL
+    (place.archive / "truth").mkdir()
+    made.save_as(place.archive / "truth" / f"{SENTINEL}.dcm")
+    return place.archive / "truth"
 
 
 def test_clinical_objects_name_the_patient_and_nothing_else_does(tmp_path: Path) -> None:

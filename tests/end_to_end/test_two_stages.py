@@ -17,9 +17,9 @@ from jobs.verify import verify
 from schemas.models import ModelManifest
 from segworkers import model_pixels
 from segworkers.priors import box_in
-from segworkers.segmenters import bundles, loading, published_models
+from segworkers.segmenters import bundles, loading
 from segworkers.segmenters.base import DenseMaps, Segmenter
-from segworkers.segmenters.model_spec import ModelSpec
+from segworkers.segmenters.model_spec import BundlePlace, ModelSpec
 from segworkers.segmenters.two_stage import ORGAN, OUTSIDE
 from tests import runs
 from tests.decodings import count_decodings
@@ -116,16 +116,24 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     told = Calls()
     prior = {"reference": FIRST.name, "region": "whole", "opened": False, "margin": [1, 2, 2]}
     for manifest, like, parameters in ((SECOND, "liver-lesions", {"prior": prior}), (FIRST, "liver", {})):
-        own = bundles.open_bundle(like).definition
-        stand_in = replace(own, name=manifest.name, manifest=manifest, parameters=parameters, codes={})
-        bundles.write_bundle(stand_in, tmp_path / "bundles" / manifest.name)
+        own, folder = bundles.open_bundle(like).definition, tmp_path / "bundles" / manifest.name
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(manifest.name.encode())
+        stand_in = replace(
+            own,
+            name=manifest.name,
+            manifest=manifest,
+            parameters={"weights": "weights", **parameters},
+            weights=(bundles.weights_file(folder, "weights"),),
+            codes={},
+        )
+        bundles.write_bundle(stand_in, folder)
     monkeypatch.setattr(bundles, "SHIPPED", tmp_path / "bundles")
 
-    def loaded(spec: ModelSpec, manifest: ModelManifest, _device: str) -> Segmenter:
+    def loaded(_place: BundlePlace, spec: ModelSpec, manifest: ModelManifest) -> Segmenter:
         return (Organ if spec.reference == FIRST.name else Lesions)(manifest, told)
 
-    monkeypatch.setattr(published_models, "ensure_weights", lambda *_: tmp_path / "weights")
-    monkeypatch.setattr(loading, "load_published", loaded)
+    monkeypatch.setattr(loading, "load_bundle", loaded)
     return told
 
 

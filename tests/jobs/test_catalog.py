@@ -202,3 +202,9 @@ def test_headers_keep_their_order_and_bad_ones_are_skipped(tmp_path: Path) -> No
 def test_the_catalog_does_not_need_rasterio() -> None:
     code = "import sys, jobs.catalog; sys.exit('rasterio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_masks_of_an_earlier_run_in_a_bucket_are_no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["s3://b/a/1.tif", "s3://b/a/out/masks/g/1-labels.tif", "s3://b/a/out/run.json", "s3://b/a/outer/2.tif"]
+    monkeypatch.setattr("jobs.catalog.s3_list", lambda uri: iter(names))
+    assert find_inputs(["s3://b/a/"])[0] == ["s3://b/a/1.tif", "s3://b/a/outer/2.tif"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from jobs import planning, stages
+from jobs import plan_report, stages
 from jobs.cli import app, main
 from jobs.config import JobSpec
 from jobs.engines.base import EngineError
@@ -207,11 +207,11 @@ def test_plan_takes_a_spec_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path.write_text("inputs: [a.tif]\nmodel: m\noutput: {path: out}\n")
     seen: list[JobSpec] = []
 
-    def plan(spec: JobSpec) -> planning.PlanReport:
+    def plan(spec: JobSpec) -> plan_report.PlanReport:
         seen.append(spec)
         raise StoreError("enough")
 
-    monkeypatch.setattr(planning, "plan", plan)
+    monkeypatch.setattr(plan_report, "plan", plan)
     assert main(["plan", str(path), "--set", "tiling.tile=9"]) == 1
     assert seen[0].tiling.tile == 9 and seen[0].inputs == [str(tmp_path / "a.tif")]
 

@@ -79,6 +79,25 @@ def test_join(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "verify", out]) == 0
 
 
+def test_a_join_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    """Two detectors do not fit; what is right is then written into the same folder, whatever it is called."""
+    detector = bundle(tmp_path, "boxes", Same(), BASE, "labels")
+    segmenter = bundle(tmp_path, "inside", Two(), replace(BASE, kind="dense"), "semantic")
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / "My Model"
+    with pytest.raises(SpecError, match="expected a detector of kind instance"):
+        exchange_text("join", detector, out, None, detector, ())
+    with pytest.raises(SpecError, match=r"'A B': name: expected lower-case.*--set name="):
+        exchange_text("join", detector, out, None, segmenter, ("name=A B",))
+    assert sorted(tmp_path.rglob("*")) == before
+    exchange_text("join", detector, out, None, segmenter, ())
+    assert open_bundle(str(out)).definition.name == "my-model"
+    assert {path.name for path in out.iterdir()} == {"model.json", "detector", "segmenter"}
+    assert {path.name for path in tmp_path.iterdir()} == {"boxes", "inside", "My Model"}
+    with pytest.raises(SpecError, match="new or empty folder"):
+        exchange_text("join", detector, out, None, segmenter, ())
+
+
 def test_import(tmp_path: Path) -> None:
     source = tmp_path / "zoo"
     (source / "configs").mkdir(parents=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 
 from jobs.cli import main
-from schemas.bundles import WeightsFile
-from segworkers.segmenters import bundles, published_models
-from segworkers.segmenters.bundles import write_bundle
+from segworkers.segmenters import bundles
+from segworkers.segmenters.bundles import weights_file, write_bundle
 from segworkers.segmenters.families import FAMILIES
 from tests.model_bundles import FAMILY, logistic, rewritten
 
@@ -107,22 +107,25 @@ def test_a_bundle_that_lists_no_file_is_verified_by_its_answer(
     assert code == 1 and "parameters.weights: expected the name of a file" in err
 
 
-def test_converted_weights_are_verified_by_their_tensors(
-    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_published_networks_are_verified_as_any_other(
+    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from segworkers.segmenters.torch_deepmeta import DeepMetaNet
 
-    monkeypatch.undo()
-    monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
-    from safetensors.numpy import save_file
+    folder = tmp_path / "mice"
+    shutil.copytree(Path(bundles.__file__).parent / "bundles" / "mr-metastases", folder)
+    torch.save(DeepMetaNet().state_dict(), folder / "deepmeta.pth")
+    code, _, err = ran(capsys, "verify", str(folder))
+    assert code == 1 and "its weights are not here" in err, "the file has another size than the package's"
+    definition = bundles.open_bundle(str(folder)).definition
+    write_bundle(replace(definition, weights=(weights_file(folder, "deepmeta.pth"),)), folder)
+    assert ran(capsys, "verify", str(folder))[:2] == (0, "mr-metastases: as it says\n")
 
-    tensors = {name: np.ascontiguousarray(value.numpy()) for name, value in DeepMetaNet().state_dict().items()}
-    entry: WeightsFile = bundles.open_bundle("mr-metastases").definition.weights[0]
-    path = tmp_path / "cache" / "models" / entry.name
-    path.parent.mkdir(parents=True)
-    save_file(tensors, path)
-    code, _, err = ran(capsys, "verify", "mr-metastases")
-    assert code == 1 and f"expected tensors with SHA-256 {entry.tensors_sha256}" in err and "delete the file" in err
-    monkeypatch.setattr("segworkers.segmenters.published._require_digest", lambda *_: None)
-    assert ran(capsys, "verify", "mr-metastases")[:2] == (0, "mr-metastases: as it says\n")
-    assert "lesion-unet" in published_models.FAMILIES
+
+def test_a_first_stage_belongs_to_its_model(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prior = {"reference": "faint", "region": "whole", "opened": False, "margin": [0, 0, 0]}
+    rewritten(shipped / "bright", family="lesion-unet", parameters={"prior": prior})
+    rewritten(shipped / "faint", family="organ-unet", parameters={})
+    assert ran(capsys, "list")[1].splitlines()[0].split()[4] == "fetch", "its own weights are here"
+    assert ran(capsys, "fetch", "bright")[0] == 0
+    assert [line.split()[4] for line in ran(capsys, "list")[1].splitlines()[:2]] == ["here", "here"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ import rasterio
 from rasterio.transform import from_origin
 
 from jobs.loading import load_spec
-from jobs.planning import plan, prepare
+from jobs.plan_report import plan
+from jobs.planning import prepare
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
+from segworkers.segmenters.bundles import SHIPPED, open_bundle
 from segworkers.segmenters.loading import require_usable
 
 
@@ -158,3 +162,15 @@ def test_another_window_for_a_network_that_has_one_is_refused_before_any_work() 
     padded = replace(valid, context=(0, 0, 0))
     require_usable("liver-lesions", padded, replace(padded, window=(40, 84, 92)))
     require_usable("python:own.py:Model", valid, replace(valid, window=(40, 84, 92)))
+
+
+def test_a_copy_of_such_a_network_is_refused_another_window_too(tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / "liver-lesions", tmp_path / "copy")
+    copy = str(tmp_path / "copy")
+    declared = open_bundle(copy).definition.manifest
+    other = replace(declared, window=(40, 84, 92))
+    with pytest.raises(SpecError, match=r"model\.window=\[40, 84, 92\]: .*copy answers for windows of \[42, 84, 92\]"):
+        require_usable(copy, declared, other)
+    document = json.loads((tmp_path / "copy" / "model.json").read_text())
+    (tmp_path / "copy" / "model.json").write_text(json.dumps(document | {"family": "torchscript"}))
+    require_usable(copy, declared, other)

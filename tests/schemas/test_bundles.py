@@ -44,7 +44,6 @@ def test_without_a_file_the_name_is_the_end_of_the_address(address: str, name: s
         ({"uri": "package:a/b", "sha256": SHA, "size": 1, "wheel": WHEEL}, "NAME==VERSION"),
         ({"uri": "package:a==1.0/b/w.pt", "sha256": SHA, "size": 1}, "expected `wheel`"),
         ({"file": "w", "sha256": SHA, "size": 1, "wheel": WHEEL}, "expected `wheel`"),
-        ({"file": "w", "sha256": SHA, "size": 1, "tensors_sha256": "x"}, "tensors_sha256"),
     ],
 )
 def test_files_are_pinned_and_addresses_known(entry: dict[str, object], message: str) -> None:

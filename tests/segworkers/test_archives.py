@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import InputError
 from segworkers import archives
-from segworkers.archives import Archive, cache_folder, fetch_archive, pip_download, unpack_members, write_whole
+from segworkers.archives import Archive, cache_folder, fetch_archive, pip_download, unpack_members
 
 CONTENT = b"the wheel"
 ARCHIVE = Archive(
@@ -137,18 +137,6 @@ def test_only_named_members_are_unpacked_and_a_torn_one_is_written_again(tmp_pat
     assert [(p.name, p.read_text()) for p in folder.iterdir()] == [("a.txt", "all of it")]
     with pytest.raises(InputError, match=r"does not hold p/c\.txt"):
         unpack_members(archive, {"p/c.txt": "c.txt"}, folder)
-
-
-def test_write_whole_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(source: object, target: object) -> None:
-        raise OSError("no space left")
-
-    path = tmp_path / "f"
-    path.write_bytes(b"old")
-    monkeypatch.setattr(archives.os, "replace", full)
-    with pytest.raises(OSError, match="no space"):
-        write_whole(path, b"new")
-    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("f", b"old")]
 
 
 def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

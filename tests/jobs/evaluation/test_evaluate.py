@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rasterio.transform import Affine
+from scipy.ndimage import label
 
 from jobs.cli import main
 from tests.jobs.evaluation.scenes import (
@@ -225,8 +226,8 @@ def test_images_without_counterpart_are_told_and_not_counted(tmp_path: Path, cap
     code, rows = evaluated(out, tmp_path / "truth", tmp_path / "made")
     said = capsys.readouterr().out
     assert code == 3 and of_all(rows)["f1"] == 1 and of_all(rows)["true_count"] == len(np.unique(TRUTH)) - 1
-    assert "1 images of the truth that no source of the run belongs to: c.tif" in said
-    assert "1 images of the run without truth, not counted: b.tif" in said
+    assert "1 part of the truth that no source of the run belongs to: c.tif" in said
+    assert "1 image of the run without truth, not counted: b.tif" in said
     write_raster(tmp_path / "truth" / "b.tif", TRUTH)
     (tmp_path / "truth" / "c.tif").unlink()
     code, rows = evaluated(out, tmp_path / "truth", tmp_path / "more")
@@ -271,6 +272,21 @@ def test_regions_to_ignore_and_what_was_annotated(scene: Path, tmp_path: Path):
             assert mask_middle > 120
         if each["state"] == "false positive":
             assert mask_middle < 140
+
+
+def test_an_image_that_no_plot_reaches_does_not_count(tmp_path: Path):
+    out = segmented(tmp_path / "run", {"a.tif": FOUND, "b.tif": FOUND}, where={})
+    for folder, names in (("truth", ("a.tif", "b.tif")), ("plots", ("a.tif",))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            write_raster(tmp_path / folder / name, TRUTH if folder == "truth" else np.ones(TRUTH.shape, np.uint8))
+    truth, plots = tmp_path / "truth", str(tmp_path / "plots")
+    both = of_all(evaluated(out, truth, tmp_path / "x")[1])
+    for options in ((), ("--boxes",)):
+        rows = evaluated(out, truth, tmp_path / "made", "--within", plots, *options)[1]
+        counted = {Path(row["source_uri"]).name: row["true_count"] for row in rows if row["scope"] == "image"}
+        assert counted == {"a.tif": both["true_count"] / 2, "b.tif": 0}
+        assert of_all(rows)["ignored_truth"] == both["true_count"] / 2 and of_all(rows)["misses"] > 0
 
 
 def test_crowds_are_ignored_and_no_objects(scene: Path, tmp_path: Path, expected: list[dict[str, Any]]):
@@ -326,6 +342,38 @@ def test_a_map_is_about_every_image_that_it_reaches_into(tmp_path: Path):
     assert of_all(rows)["true_count"] == len(np.unique(TRUTH)) - 1 + len(across), "the parts of each in either image"
 
 
+def test_all_maps_that_reach_an_image_count_and_those_that_reach_none_are_told(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    second = WHERE | {"transform": Affine(0.5, 0, 650_065, 0, -0.5, 5_330_000)}
+    (tmp_path / "images").mkdir()
+    paths = [
+        write_raster(tmp_path / "images" / "left.tif", TRUTH[:, :130], **WHERE),
+        write_raster(tmp_path / "images" / "right.tif", TRUTH[:, 130:], **second),
+    ]
+    run(paths, out := tmp_path / "out", user_model("Oracle"), {"classes": 1, "side": 320})
+    frame, maps = frame_of(TRUTH, "EPSG:32632"), tmp_path / "maps"
+    maps.mkdir()
+    frame.to_file(tmp_path / "all.gpkg")
+    odd = frame.number % 2 == 1
+    for name, part in (("north", frame[odd]), ("south", frame[~odd]), ("far", frame.translate(50_000))):
+        part.to_file(maps / f"{name}.gpkg")
+    whole = of_all(evaluated(out, tmp_path / "all.gpkg", tmp_path / "a", "--any-class")[1])
+    code, rows = evaluated(out, maps, tmp_path / "b", "--any-class")
+    assert code == 3 and of_all(rows) == whole and whole["f1"] == 1
+    assert "belongs to: far.gpkg" in capsys.readouterr().out
+    names = {each["name"] for each in objects(tmp_path / "b") if each["side"] == "truth"}
+    assert len(names) == len(frame) and {name.partition("/")[0] for name in names} == {"north.gpkg", "south.gpkg"}
+    alone = of_all(evaluated(scene, [maps / "north.gpkg", maps / "south.gpkg"], tmp_path / "c", "--any-class")[1])
+    assert alone["true_count"] == len(frame), "also of the only image"
+    row = of_all(evaluated(out, tmp_path / "all.gpkg", tmp_path / "d", "--any-class", "--components")[1])
+    halves = [half == k for half in (TRUTH[:, :130], TRUTH[:, 130:]) for k in np.unique(TRUTH)[1:]]
+    assert row["true_count"] == sum(label(half, np.ones((3, 3)))[1] for half in halves), "pieces of maps too"
+    frame[odd].to_file(maps / "left_crowns.gpkg")
+    assert evaluated(out, maps, tmp_path / "e", "--any-class")[0] == 2
+    assert "north.gpkg: reaches into left.tif, for which there is other truth" in capsys.readouterr().err
+
+
 def test_what_lies_in_failed_tiles_or_nodata_is_unknown_and_not_missed(tmp_path: Path):
     truth = np.zeros((128, 256), np.uint16)
     for number, (y, x) in enumerate([(10, 10), (10, 80), (10, 150), (80, 10), (94, 222)], start=1):
@@ -356,7 +404,7 @@ def test_sources_that_failed_are_told(scene: Path, tmp_path: Path, capsys: pytes
     code, rows = evaluated(tmp_path / "out", tmp_path / "t.json", tmp_path / "made")
     assert code == 3 and of_all(rows)["f1"] == 1
     said = capsys.readouterr().out
-    assert "that failed in the run, their truth is unknown: broken.tif" in said and "belongs to" not in said
+    assert "1 image failed in the run, truth unknown: broken.tif" in said and "belongs to" not in said
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from jobs.cli import main
+from tests.dicom_archives import IDENTITIES
 from tests.dicom_files import SENTINEL
+from tests.leftovers import traces, traces_in
 from tests.runs import ROOT, rows, run
 from tests.volume_truth import World, ellipsoids
 
@@ -67,13 +69,13 @@ def test_the_run_agrees_with_its_own_segmentation_whatever_uids_it_names(
     assert count > 4
 
 
-def written(archive: Path, masks: np.ndarray, folder: Path, *, named: bool = True) -> Path:
+def written(archive: Path, masks: np.ndarray, folder: Path, *, named: bool = True, word: str = "Growth") -> Path:
     """A SEG as others write it, on the original images; named: its frames say which image they belong to."""
     images = sorted((dcmread(path) for path in archive.iterdir()), key=lambda each: each.ImagePositionPatient[2])
     described = [
         SegmentDescription(
             segment_number=k,
-            segment_label=f"Tumour {k}",
+            segment_label=f"{word} {k}",
             segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
             segmented_property_type=codes.SCT.Neoplasm,
             algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
@@ -114,7 +116,10 @@ def test_segments_of_others_are_put_on_their_slices(
     masks = np.stack([whole, part], axis=-1).astype(np.uint8)
     path = written(out.parent / "archive", masks, tmp_path / "t", named=named)
     assert evaluated(out, path, tmp_path / "a")[0] == 2
-    assert "Tumour" in capsys.readouterr().err, "a class that the run does not have"
+    said = capsys.readouterr().err
+    assert "(Tumor)" in said and "Growth" not in said, "a class that the run does not have, by its code"
+    for name in ("growth", "tumor"):
+        assert evaluated(out, path, tmp_path / name, "--class", f"{name}=even")[1]["true_count"] == 2
     code, row = evaluated(out, path, tmp_path / "b", "--any-class", "--iou", "0.9")
     assert code == 0 and (row["true_count"], row["matched"], row["misses"]) == (2, 1, 1)
     table = pq.read_table(tmp_path / "b" / "objects.parquet").to_pylist()
@@ -153,3 +158,50 @@ def test_segmentations_need_the_crosswalk_and_a_series_of_the_run(
     capsys.readouterr()
     assert evaluated(out, tmp_path / "t", tmp_path / "d", "--crosswalk", str(beside))[0] == 3
     assert "segmentation 1 of 2" in capsys.readouterr().out
+
+
+def told_of(out: Path, truth: Path, folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    """All that an evaluation says and writes, after a search for what names patients."""
+    main(["evaluate", str(out), str(truth), "-o", str(folder), "--debug", *options])
+    said = capsys.readouterr()
+    text = said.out + said.err
+    assert traces_in(text.encode(), IDENTITIES) == []
+    assert not folder.exists() or traces(folder, IDENTITIES) == []
+    return text
+
+
+def test_nothing_that_an_evaluation_says_or_writes_names_a_patient(
+    world: World, runs_of: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out, folder = runs_of["research"], tmp_path / f"{SENTINEL} truth"
+    masks = np.stack([world.values == 1, world.values == 2], axis=-1).astype(np.uint8)
+    path = written(out.parent / "archive", masks, folder, word=f"{SENTINEL} of the liver")
+    assert "(Tumor)" in told_of(out, path, tmp_path / "a", capsys)
+    own = dcmread(segmentation(out, tmp_path / "own"))
+    made = dcmread(path)
+    made.SegmentSequence[0].SegmentLabel = own.SegmentSequence[0].SegmentLabel
+    made.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeValue = f"{SENTINEL}"
+    made.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeMeaning = f"{SENTINEL}"
+    made.save_as(path)
+    said = told_of(out, folder, tmp_path / "b", capsys)
+    assert "not in the dictionary) (1)" in said
+    assert "not in the dictionary" in (tmp_path / "b" / "index.html").read_text()
+    (folder / f"{SENTINEL}.png").write_bytes(b"no picture")
+    (folder / f"{SENTINEL}.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    assert "2 parts of the truth that no source of the run belongs to: file" in told_of(
+        out, folder, tmp_path / "c", capsys
+    )
+    (folder / "pairs.csv").write_text(f"source,truth\n{SENTINEL},x.dcm\n")
+    assert "truth 1 of 1: line 2 names 0 sources" in told_of(out, folder / "pairs.csv", tmp_path / "d", capsys)
+    uri = rows(out, "images")[0]["source_uri"]
+    (folder / "pairs.csv").write_text(f"source,truth\n{uri},{SENTINEL}.png\n")
+    assert "file 1 of the truth: cannot be read as an image" in told_of(
+        out, folder / "pairs.csv", tmp_path / "e", capsys
+    )
+    for name, content in ((f"{SENTINEL}.json", "{"), (SENTINEL, "text"), (f"{SENTINEL}.gpkg", "no database")):
+        (folder / name).write_text(content)
+        assert "file 1 of the truth" in told_of(out, folder / name, tmp_path / "f", capsys)
+    made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    made.save_as(path)
+    assert "CT Image Storage" in told_of(out, path, tmp_path / "g", capsys)
+    assert "truth 1 of 1: the truth does not exist" in told_of(out, folder / "absent", tmp_path / "h", capsys)

@@ -43,6 +43,16 @@ def test_label_rasters_may_lie_beside_their_images(tmp_path):
     assert all(np.array_equal(sample.labels > 0, labels > 0) for sample in read.samples)
 
 
+def test_models_and_runs_in_the_folder_are_no_annotations(tmp_path):
+    write_discs(tmp_path)
+    expected = find_annotated(tmp_path, ())
+    for name, mark in (("cells", "model.json"), ("out", "run.json")):
+        (tmp_path / name / "masks").mkdir(parents=True)
+        for file in (mark, "training.csv", "masks/a.geojson"):
+            (tmp_path / name / file).write_text("{}")
+    assert find_annotated(tmp_path, ()) == expected
+
+
 def test_an_image_without_annotations_is_named(tmp_path):
     write_discs(tmp_path, kind="labels")
     (tmp_path / "plate_2_labels.tif").unlink()

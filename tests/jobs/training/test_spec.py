@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 
 from jobs.training.data import split_groups
 from jobs.training.spec import TrainSpec, command, parse_spec, thread_count, validation_share
+from jobs.training.together import _placed
 from schemas.errors import SpecError
+from segworkers.segmenters.bundles import open_bundle
+from tests.model_bundles import logistic
 
 GIVEN = {"data": Path("/somewhere/private/plates"), "output": Path("out"), "family": "unet", "truth": ()}
 
@@ -27,6 +31,32 @@ def test_all_problems_are_reported_at_once():
 def test_a_spec_of_the_command_line():
     spec = parse_spec(**GIVEN, classes="a,b", bands="2,0", normalise=None, size="tiny", steps=7)
     assert (spec.classes, spec.bands, spec.normalise, spec.size, spec.steps) == (("a", "b"), (2, 0), None, "tiny", 7)
+
+
+@pytest.mark.parametrize("bands", ["-1", "0,-2", "", "1,"])
+def test_bands_are_numbered_from_0(bands):
+    with pytest.raises(SpecError, match="--bands: expected 0-based indices such as 0,1,2, found"):
+        parse_spec(**GIVEN, classes=None, bands=bands, normalise=None, size="tiny")
+
+
+def test_processes_of_a_team_find_everything_from_any_folder(tmp_path, monkeypatch):
+    logistic(tmp_path / "cells")
+    (tmp_path / "held").mkdir()
+    monkeypatch.chdir(tmp_path)
+    spec = TrainSpec(
+        data=Path("plates"),
+        output=Path("out"),
+        family=None,
+        truth=(Path("t.json"),),
+        validation="held",
+        start="./cells",
+    )
+    placed = _placed(spec, open_bundle("./cells"))
+    assert [placed.data, placed.output, *placed.truth] == [tmp_path / name for name in ("plates", "out", "t.json")]
+    assert [placed.validation, placed.start] == [str(tmp_path / name) for name in ("held", "cells")]
+    shipped = _placed(replace(spec, start="nuclei", validation="0.2"), open_bundle("nuclei"))
+    assert (shipped.start, shipped.validation) == ("nuclei", "0.2")
+    assert _placed(replace(spec, start=None), None).start is None
 
 
 def test_the_recorded_command_names_no_folders():

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs import bootstrap
 from jobs.truth.base import Target
 from jobs.truth.classes import OTHER, Classes
-from jobs.truth.opening import about, kind_of
+from jobs.truth.files import TruthFile, about, kind_of
+from jobs.truth.opening import TruthOptions, open_truth
 from schemas.errors import SpecError
 
 
@@ -27,13 +29,13 @@ def targets(*uris: str) -> list[Target]:
     ],
 )
 def test_files_are_about_the_longest_name_that_they_begin_with(name: str, source: str | None):
-    found = about(Path(name), targets("/a/plot.tif", "/a/plot_7.tif", "/b/other.tif"))
+    found = about(TruthFile.plain(Path(name)), targets("/a/plot.tif", "/a/plot_7.tif", "/b/other.tif"))
     assert (found and found.uri) == source
 
 
 def test_a_name_that_fits_several_sources_is_refused():
     with pytest.raises(SpecError, match="CSV"):
-        about(Path("plot.png"), targets("/a/plot.tif", "/b/plot.tif"))
+        about(TruthFile.plain(Path("plot.png")), targets("/a/plot.tif", "/b/plot.tif"))
 
 
 def test_formats_are_told_by_content(tmp_path: Path):
@@ -42,13 +44,27 @@ def test_formats_are_told_by_content(tmp_path: Path):
     (tmp_path / "c").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "d.tif").write_bytes(b"II*\0")
     (tmp_path / "e.gpkg").write_bytes(b"SQLite format 3\0")
-    found = [kind_of(path) for path in sorted(tmp_path.iterdir())]
+    found = [kind_of(TruthFile.plain(path)) for path in sorted(tmp_path.iterdir())]
     assert found == ["coco", "vector", "dicom", "raster", "vector"]
     (tmp_path / "f.txt").write_text("masks")
     (tmp_path / "g.json").write_text("{")
     for name in ("f.txt", "g.json", "absent"):
         with pytest.raises(SpecError):
-            kind_of(tmp_path / name)
+            kind_of(TruthFile.plain(tmp_path / name))
+
+
+def test_files_beside_the_truth_that_are_none_are_listed(tmp_path: Path):
+    (tmp_path / "plot.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+    for name in ("README", "LICENSE", ".hidden"):
+        (tmp_path / name).write_text("no truth")
+    images = targets("/a/plot.tif", "/a/other.tif")
+    truths = open_truth([tmp_path], images, bootstrap.reader(), TruthOptions())
+    assert truths.unused == ["LICENSE", "README"] and list(truths.openers) == ["/a/plot.tif"]
+    volume = Target(source_id="v", uri="dicom:v", shape=(9, 9, 9), series_id="s")
+    patients = open_truth([tmp_path], [*images, volume], bootstrap.reader(), TruthOptions())
+    assert patients.unused == ["file 1 of the truth", "file 2 of the truth"], "names of files may be patients'"
+    with pytest.raises(SpecError, match="expected COCO JSON"):
+        open_truth([tmp_path / "README"], images, bootstrap.reader(), TruthOptions())
 
 
 def test_classes_have_one_name_however_it_is_written():

@@ -7,9 +7,11 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import obstore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
 from pydicom.fileset import FileSet
 
 from segworkers.dicom import zips
@@ -165,6 +167,32 @@ def test_a_zip_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.Monk
     assert refused(bomb) == [("bomb.zip!a", "oversized_archive"), ("bomb.zip!b", "oversized_archive")]
     monkeypatch.setattr(zips, "MAX_MEMBERS", 1)
     assert refused(bomb) == [("bomb.zip", "oversized_archive")]
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """Objects in memory, listed in the order of their names as S3 does."""
+    store = MemoryStore()
+    monkeypatch.setattr(Places, "store", lambda self, name: store)
+    return store
+
+
+def objects(text: str) -> list[str]:
+    return [each.place.removeprefix("s3://b/") for each in found(text) if isinstance(each, Candidate)]
+
+
+def test_outputs_of_earlier_runs_in_a_bucket_are_no_inputs_wherever_their_names_sort(bucket: MemoryStore) -> None:
+    run = ("run.json", "current.json", "dicom/g/s-seg.dcm", "ledger/k.jsonl", "rows/k.rows", "shards/s/t.zip")
+    names = ["a/IM1", "a/x.tif", *(f"a/out/{name}" for name in run), "a/outer/IM2", "z/IM3"]
+    for name in names:
+        obstore.put(bucket, name, b"x" * 10)
+    assert objects("s3://b/a") == objects("s3://b/a/") == ["a/IM1", "a/outer/IM2"]
+    assert objects("s3://b") == ["a/IM1", "a/outer/IM2", "z/IM3"]
+    assert objects("s3://b/**/*.dcm") == [] and objects("s3://b/*/IM*") == ["a/IM1", "z/IM3"]
+    assert objects("s3://b/a/IM1") == ["a/IM1"]
+    assert objects("s3://b/a/out/dicom") == ["a/out/dicom/g/s-seg.dcm"], "what is named is searched"
+    search = Search(Places())
+    assert len(list(search.candidates(locate("s3://b/a")))) == 3 and search.counts["run folders"] == 1
 
 
 def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

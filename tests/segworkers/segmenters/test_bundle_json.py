@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -156,3 +157,43 @@ def test_all_problems_come_at_once() -> None:
     document["extra"] = 1
     found = problems_of(json.dumps(document))
     assert [each.partition(":")[0] for each in found] == ["manifest.window[1]", "card.limits", "weights[0]", "extra"]
+
+
+PRIOR: dict[str, Any] = {"reference": "liver", "region": "abdomen", "opened": True, "margin": [2, 2, 2]}
+
+
+def with_prior(prior: object, family: str = "lesion-unet") -> str:
+    return bundle_text(replace(BUNDLE, family=family, parameters={"prior": prior}))
+
+
+def test_a_first_stage_is_read() -> None:
+    assert parse_bundle(with_prior(PRIOR), "m").parameters["prior"] == PRIOR
+    assert parse_bundle(with_prior(0.3, "logistic"), "m").parameters["prior"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"margin": None}, "m: parameters.prior.margin: expected voxels z, y, x, at least 0, found null"),
+        ({"margin": [2, 2]}, "margin: expected voxels z, y, x, at least 0, found [2, 2]"),
+        ({"margin": [2, -1, True]}, "margin: expected voxels"),
+        ({"region": "head"}, 'region: expected one of whole, abdomen, found "head"'),
+        ({"opened": 1}, "opened: expected true or false, found 1"),
+        ({"reference": "bright"}, 'reference: expected the name of another model, found "bright"'),
+        ({"reference": ["liver"]}, "reference: expected the name of another model"),
+        ({"margins": 1}, "prior.margins: no such field; there are reference, region, opened, margin"),
+    ],
+)
+def test_a_malformed_first_stage_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_bundle(with_prior(PRIOR | change), "m")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("prior", [None, 3, "liver", ["liver"]])
+def test_a_first_stage_is_an_object(prior: object) -> None:
+    with pytest.raises(SpecError, match=r"parameters\.prior: expected reference, region, opened and margin"):
+        parse_bundle(with_prior(prior), "m")
+    with pytest.raises(SpecError) as caught:
+        parse_bundle(with_prior({}), "m")
+    assert len(caught.value.problems) == 4

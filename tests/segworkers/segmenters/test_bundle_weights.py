@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from schemas.bundles import ModelBundle, WeightsFile, WheelFile
 from schemas.errors import SpecError
 from segworkers import archives
 from segworkers.readers import remote
-from segworkers.segmenters.bundle_weights import missing_files, weights_folder
+from segworkers.readers.public_hosts import PRIVATE
+from segworkers.segmenters.bundle_weights import files_folder, missing_files, weights_folder
 from segworkers.segmenters.bundles import OpenBundle, open_bundle, write_bundle
 from tests.model_bundles import logistic
 from tests.segworkers.readers.servers import Site, serve
@@ -29,6 +33,7 @@ from tests.segworkers.readers.servers import Site, serve
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "_TIMEOUT_S", 5.0)
+    monkeypatch.setenv(PRIVATE, "1")  # the servers are on this machine
     return tmp_path / "cache" / "models"
 
 
@@ -130,6 +135,39 @@ def test_what_the_address_serves_instead_is_not_kept(
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
+def test_hosts_inside_are_not_asked_for_a_stranger(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PRIVATE)
+    bundle, content = moved(tmp_path / "bright", f"{site.url}/w")
+    site.files["w"] = content
+    with pytest.raises(SpecError, match=rf"expected a public host, found 127\.0\.0\.1, .*{PRIVATE}=1"):
+        weights_folder(bundle, progress=told)
+    assert site.requests == []
+
+
+def test_what_an_address_holds_instead_is_not_told(tmp_path: Path, site: Site) -> None:
+    secret = hashlib.sha256(b"secret").hexdigest()
+    (tmp_path / "secret").write_bytes(b"secret")
+    site.files["w"] = b"secret"
+    for place, uri in (("a", f"{site.url}/w"), ("b", f"file://{tmp_path}/secret")):
+        bundle, _ = moved(tmp_path / place, uri, size=6)
+        with pytest.raises(SpecError, match=r"expected sha256 .*, found another; nothing was kept") as caught:
+            weights_folder(bundle, progress=told)
+        assert secret not in str(caught.value)
+
+
+def test_a_local_address_is_a_plain_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    bundle, _ = moved(tmp_path / "bright", f"file://{tmp_path}/pipe")
+    with pytest.raises(SpecError, match="expected a plain file"):
+        weights_folder(bundle, progress=told)
+
+
+@pytest.mark.parametrize("uri", ["s3://evil.example:80?x=/key", "s3://user@host/key", "s3://bucket", "s3:///key"])
+def test_a_bucket_is_no_part_of_an_address(uri: str) -> None:
+    with pytest.raises(ValueError, match="expected s3://BUCKET/KEY"):
+        WeightsFile(file="w", uri=uri, sha256="0" * 64, size=1)
+
+
 def test_a_damaged_file_in_the_cache_is_named(tmp_path: Path, site: Site) -> None:
     bundle, content = moved(tmp_path / "bright", f"{site.url}/w")
     site.files["w"] = content
@@ -148,6 +186,46 @@ def test_local_addresses_and_mixed_bundles_end_in_one_folder(tmp_path: Path) -> 
     folder = weights_folder(open_bundle(str(tmp_path / "bright")), progress=told)
     assert folder != tmp_path / "bright" and (folder / "nets" / "graph.onnx").read_bytes() == b"graph"
     assert (folder / "weights.safetensors").read_bytes() == (tmp_path / "bright" / "weights.safetensors").read_bytes()
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path, cache: Path) -> None:
+    """Containers have equal process ids, so that a name made of one would be found again."""
+    (tmp_path / "elsewhere").write_bytes(b"graph")
+    bundle = logistic(tmp_path / "bright")
+    pinned = {"sha256": hashlib.sha256(b"graph").hexdigest(), "size": 5}
+    other = WeightsFile(file="graph.onnx", uri=f"file://{tmp_path}/elsewhere", **pinned)
+    write_bundle(replace(bundle, weights=(*bundle.weights, other)), tmp_path / "bright")
+    opened = open_bundle(str(tmp_path / "bright"))
+    folder = files_folder(opened)
+    folder.mkdir(parents=True)
+    os.link(tmp_path / "bright" / "weights.safetensors", folder / f".weights.safetensors.{os.getpid()}.partial")
+    assert weights_folder(opened, progress=told) == folder
+    assert (folder / "weights.safetensors").read_bytes() == (opened.folder / "weights.safetensors").read_bytes()
+
+
+def test_a_cache_that_cannot_be_written_is_not_the_networks_fault(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, content = moved(tmp_path / "bright", f"{site.url}/w")
+    site.files["w"] = content
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(SpecError, match=r"cannot be kept in .*No space left on device; make room there"):
+        weights_folder(bundle, progress=told)
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_transfer_that_breaks_off_is(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ConnectionResetError
+
+    bundle, content = moved(tmp_path / "bright", f"{site.url}/w")
+    site.files["w"] = content
+    monkeypatch.setattr(HTTPResponse, "read", broken)
+    with pytest.raises(SpecError, match=r"the transfer broke off \(ConnectionResetError\). Try again later"):
+        weights_folder(bundle, progress=told)
 
 
 def test_a_file_of_a_published_wheel(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import threading
 import zipfile
@@ -100,6 +102,48 @@ def test_torn_zips_leave_nothing_behind(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"expected a whole zip|expected sha256|expected \d+ bytes"):
         open_bundle(str(archive))
     assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_what_was_deleted_in_the_cache_comes_again(cache: Path, tmp_path: Path) -> None:
+    bundle = logistic(tmp_path / "bright")
+    content = (tmp_path / "bright" / "weights.safetensors").read_bytes()
+    archive = zipped(tmp_path / "bright", tmp_path / "bright.zip")
+    folder = open_bundle(str(archive)).folder
+    for name in ("weights.safetensors", "model.json"):
+        (folder / name).unlink()
+        assert open_bundle(str(archive)).definition == bundle
+        assert (folder / "weights.safetensors").read_bytes() == content and list(cache.iterdir()) == [folder]
+
+
+def test_others_may_use_what_was_unpacked(cache: Path, tmp_path: Path) -> None:
+    logistic(tmp_path / "bright")
+    before = os.umask(0o022)
+    try:
+        folder = open_bundle(str(zipped(tmp_path / "bright", tmp_path / "bright.zip"))).folder
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (folder, *folder.iterdir())}
+    assert modes == {folder.name: "0o755", "model.json": "0o644", "weights.safetensors": "0o644"}
+
+
+def test_a_cache_that_cannot_be_written_is_not_the_zips_fault(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logistic(tmp_path / "bright")
+    archive = zipped(tmp_path / "bright", tmp_path / "bright.zip")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(SpecError, match=rf"bright.zip: cannot be kept in {tmp_path}/file/.*Not a directory"):
+        open_bundle(str(archive))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SpecError, match=r"cannot be kept in .*No space left on device; make room there"):
+        open_bundle(str(archive))
+    assert list(cache.iterdir()) == []
 
 
 def test_a_member_that_is_more_or_other_than_promised_is_refused(cache: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from segworkers.segmenters.families import load_family, plan_family
 from segworkers.segmenters.loading import load_model, resolve_model
 from segworkers.segmenters.monai_config import read_monai
 from segworkers.segmenters.monai_import import ImportChoices, import_monai
+from segworkers.segmenters.monai_options import NETWORKS, network_name
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -357,6 +359,45 @@ def test_other_code_than_monais_networks_is_not_called(target: Any, tmp_path: Pa
         plan_family(
             "monai", manifest, {"head": {"type": "semantic"}, "network": {"target": target, "arguments": {}}}, "b"
         )
+
+
+@pytest.mark.parametrize(
+    ("target", "argument"),
+    [
+        ("HoVerNet", {"pretrained_url": "http://example.org/x"}),
+        ("FlexibleUNet", {"pretrained": True}),
+        ("UNet", {"filename": "x", "path_or_repo_id": "someone/model"}),
+        ("UNet", {"cache_dir": "/tmp/x"}),
+    ],
+)
+def test_a_network_fetches_no_other_weights(target: str, argument: dict[str, Any]) -> None:
+    manifest = ModelManifest(name="m", kind="dense", window=(8, 8, 8), overlap=(0, 0, 0), classes=("a",))
+    network = {"target": target, "arguments": {"spatial_dims": 3, **argument}}
+    with pytest.raises(SpecError, match=f"{', '.join(argument)}: expected nothing"):
+        plan_family("monai", manifest, {"head": {"type": "semantic"}, "network": network}, "b")
+    network["arguments"] = {"spatial_dims": 3, "pretrained": False}
+    assert plan_family("monai", manifest, {"head": {"type": "semantic"}, "network": network}, "b") == manifest
+
+
+@pytest.mark.parametrize("target", ["Transchex", "MILModel", "EfficientNetBN", "monai.networks.nets.ResNetFeatures"])
+def test_networks_that_fetch_weights_by_themselves_are_not_made(target: str) -> None:
+    with pytest.raises(SpecError, match="is none of the networks that are made here"):
+        network_name(target)
+
+
+def test_networks_that_are_made_exist_and_fetch_nothing_by_default() -> None:
+    nets = pytest.importorskip("monai.networks.nets")
+    for name in NETWORKS:
+        parameters = inspect.signature(getattr(nets, name)).parameters
+        fetching = [parameters[each].default for each in parameters if "pretrained" in each or "url" in each]
+        assert not any(fetching), name
+
+
+def test_an_import_leaves_out_what_would_be_fetched(tmp_path: Path) -> None:
+    source = bundle(tmp_path, lambda i, _: i["network_def"].update(pretrained=True), script=False)
+    torch.save({}, source / "models" / "model.pt")
+    made = import_monai(source, tmp_path / "out")
+    assert made.parameters["network"]["arguments"]["pretrained"] is False
 
 
 def test_no_network_no_bundle(tmp_path: Path) -> None:

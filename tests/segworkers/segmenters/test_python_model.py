@@ -16,6 +16,7 @@ import pytest
 from schemas.errors import SpecError, TileError
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities
 from segworkers.segmenters.loading import load_model, resolve_model
+from segworkers.segmenters.plugin_code import PluginCode
 
 HEAD = """\
 from __future__ import annotations
@@ -389,7 +390,7 @@ def test_installed_package_travels_by_name_and_all_its_files_count(
     monkeypatch.syspath_prepend(tmp_path)
     reference = "python:my_cells.nets.dense:Base"
     manifest, spec = resolve_model(reference, {})
-    assert spec.code is not None and spec.code.source is None
+    assert isinstance(spec.source, PluginCode) and spec.source.source is None
     assert load_model(pickle.loads(pickle.dumps(spec))).predict(WINDOWS, VALID).classes.sum() == 16
     (package / "layers.py").write_text("LIMIT = 4\n")
     assert resolve_model(reference, {})[0].digest != manifest.digest

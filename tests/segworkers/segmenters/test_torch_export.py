@@ -216,6 +216,15 @@ def test_what_cannot_be_exported(native: Path, tmp_path: Path) -> None:
         export_bundle(str(tmp_path / "one"), "torchscript", tmp_path / "two")
 
 
+def test_an_export_that_says_something_else_leaves_nothing(
+    native: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segworkers.segmenters.torch_export._TOLERANCE", -1.0)
+    with pytest.raises(SpecError, match="differs from the original's"):
+        export_bundle(str(native), "torchscript", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("nuclei" not in shipped_names(), reason="the package has no bundle nuclei")
 @pytest.mark.parametrize("target", TARGETS)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from schemas.errors import SpecError, TileError
 from schemas.models import ModelManifest
+from segworkers.segmenters import torch_exported
 from segworkers.segmenters.base import DenseProbabilities, Segmenter
 from segworkers.segmenters.families import load_family, plan_family
 from segworkers.segmenters.program_checks import check_exported, check_torchscript
@@ -375,3 +376,131 @@ def test_operators_of_other_libraries_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(SpecError, match=r"ops.mine.relu"):
         check_torchscript(path)
+
+
+class Adds(nn.Module):
+    """One line of code, to be replaced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x)
+
+
+_LINE = "return torch.relu(x)"
+_FROM_FILE = '("{path}", True, 8, dtype=0)'
+WAYS: dict[str, str] = {
+    "plainly": f"return torch.from_file{_FROM_FILE}",
+    "with gaps": f"return torch . from_file{_FROM_FILE}",
+    "on another line": f"y = (torch\n      .from_file{_FROM_FILE})\n    return y",
+    "under another name": f"t = torch\n    return t.from_file{_FROM_FILE}",
+    "by a text": f'return getattr(torch, "from_" "file"){_FROM_FILE}',
+    "by a text of a namespace": f'return getattr(ops.aten, "from_file"){_FROM_FILE}',
+    "with its namespace": f"return ops.aten.from_file{_FROM_FILE}",
+    "after other quotes": f"""y = '"'\n    return torch.from_file{_FROM_FILE} #\"""",
+    "after three quotes": f'''y = """ " """\n    return torch.from_file{_FROM_FILE}''',
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_of_writing_it_touches_a_file(way: str, tmp_path: Path) -> None:
+    secret, source, path = tmp_path / "kept", tmp_path / "a.pt", tmp_path / "model.pt"
+    secret.write_bytes(b"12345678")
+    save(Adds(), source, torch.zeros(1))
+    line = WAYS[way].replace("{path}", str(secret)).encode()
+    rewritten(source, path, lambda name, old: old.replace(_LINE.encode(), line) if name.endswith(".py") else old)
+    with pytest.raises(SpecError, match=r"does not write|names no operator|call of"):
+        load_family("torchscript", manifest(), {"head": {"type": "semantic"}}, tmp_path, "cpu")
+    torch.jit.load(str(path))(torch.zeros(8, dtype=torch.uint8)).fill_(0)
+    assert secret.read_bytes() != b"12345678", "torch itself would have"
+
+
+@pytest.mark.parametrize(("old", "new"), [(".py", ".PY"), ("/code/", "/Code/"), (".py", "")])
+def test_code_under_a_name_that_only_torch_takes_for_code_is_refused(old: str, new: str, tmp_path: Path) -> None:
+    save(Opens(), tmp_path / "a.pt", torch.zeros(1))
+    with zipfile.ZipFile(tmp_path / "a.pt") as file, zipfile.ZipFile(tmp_path / "model.pt", "w") as out:
+        for name in file.namelist():
+            if not name.endswith(".debug_pkl"):
+                out.writestr(name.replace(old, new), file.read(name))
+        out.writestr(f"{file.namelist()[0].partition('/')[0]}/code/zzz.py", b"")
+    with pytest.raises(SpecError, match="which may be code"):
+        load_family("torchscript", manifest(), {"head": {"type": "semantic"}}, tmp_path, "cpu")
+
+
+def test_entries_that_differ_by_case_alone_are_refused(tmp_path: Path) -> None:
+    save(Adds(), tmp_path / "a.pt", torch.zeros(1))
+    rewritten(tmp_path / "a.pt", tmp_path / "model.pt", lambda _, old: old, **{"DATA.PKL": b""})
+    with pytest.raises(SpecError, match="doubled entries"):
+        check_torchscript(tmp_path / "model.pt")
+
+
+def two_in_one(shown: bytes, hidden: bytes) -> bytes:
+    """One archive of two with the same entries: Python sees the first, torch the second.
+
+    The end of an archive says how long its directory is and where it lies. Python takes what lies before the end,
+    torch what lies at the place.
+    """
+    size, place = (int.from_bytes(hidden[at : at + 4], "little") for at in (len(hidden) - 10, len(hidden) - 6))
+    first = int.from_bytes(shown[-6:-2], "little")
+    directory, at = bytearray(shown[first:-22]), 0
+    assert len(directory) == size and place >= first
+    while at < size:
+        offset = int.from_bytes(directory[at + 42 : at + 46], "little") + place - first
+        directory[at + 42 : at + 46] = offset.to_bytes(4, "little")
+        at += 46 + sum(int.from_bytes(directory[at + i : at + i + 2], "little") for i in (28, 30, 32))
+    return hidden[: place + size] + shown[:first] + bytes(directory) + hidden[-22:]
+
+
+def test_torch_reads_the_archive_that_was_checked(tmp_path: Path) -> None:
+    secret, path = tmp_path / "kept", tmp_path / "model.pt"
+    secret.write_bytes(b"12345678")
+    save(Adds(), tmp_path / "a.pt", torch.zeros(1))
+    harm = f"return torch.from_file{_FROM_FILE}".replace("{path}", str(secret)).encode()
+
+    def archive(line: bytes) -> bytes:
+        rewritten(
+            tmp_path / "a.pt", path, lambda name, old: old.replace(_LINE.encode(), line) if name[-3:] == ".py" else old
+        )
+        return path.read_bytes()
+
+    both = archive(_LINE.encode()), archive(harm)
+    path.write_bytes(two_in_one(*both))
+    assert "from_file" in torch.jit.load(str(path)).code, "torch itself sees the other"
+    assert "relu" in torch_exported.script_of(path, "cpu").code
+
+
+def test_operators_are_looked_at_again_in_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.jit.save(torch.jit.script(Opens()), str(tmp_path / "model.pt"))
+    monkeypatch.setattr(torch_exported, "check_torchscript", lambda *_: None)
+    with pytest.raises(SpecError, match=r"aten::from_file in its graph"):
+        load_family("torchscript", manifest(), {"head": {"type": "semantic"}}, tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("config", ["model_WEIGHTS_config.json", "model_other_config.json"])
+def test_a_list_of_weights_under_another_name_is_refused(config: str, exported: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(exported) as file, zipfile.ZipFile(tmp_path / "model.pt2", "w") as out:
+        for name in file.namelist():
+            out.writestr(name.replace("model_weights_config.json", config), file.read(name))
+    with pytest.raises(SpecError, match="not a plain tensor"):
+        check_exported(tmp_path / "model.pt2")
+
+
+class Wordy(nn.Module):
+    """What legitimate code holds: names and texts that look like more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.save = nn.Conv2d(2, 2, 1), nn.ModuleDict({"a b": nn.ReLU(), "ops": nn.Tanh()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[0] > 0, "it's torch . from_file\n that 'needs' \"torch\" # or ops"
+        with torch.no_grad():
+            x = self.save["ops"](self.save["a b"](self.read(x))) * 1e-5 + 5.0
+        return torch.cat([x, nn.functional.pad(x, (1, 1), value=float("inf"))[..., :1, 1:-1].expand_as(x)], 1)
+
+
+def test_names_and_texts_that_look_like_more_pass(tmp_path: Path) -> None:
+    loaded("torchscript", tmp_path, Wordy())
+
+
+def test_quantised_networks_pass(tmp_path: Path) -> None:
+    dense = nn.Sequential(nn.Linear(24, 24), nn.ReLU())
+    loaded("torchscript", tmp_path, torch.ao.quantization.quantize_dynamic(dense))

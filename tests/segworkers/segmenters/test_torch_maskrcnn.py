@@ -209,3 +209,7 @@ def test_weights_by_name_bring_cocos_names_and_need_the_network_once(
         resolve_model("maskrcnn_resnet50_fpn_v2:COCO_V1", {})
     with pytest.raises(SpecError, match="no Mask R-CNN v1 weights called 'COCO_V9'; it has COCO_V1, DEFAULT"):
         resolve_model("maskrcnn_resnet50_fpn:COCO_V9", {})
+    (tmp_path / "hub" / "checkpoints" / "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth").write_bytes(b"torn")
+    for load in (lambda: resolve_model("maskrcnn_resnet50_fpn_v2:COCO_V1", {}), lambda: load_model(spec)):
+        with pytest.raises(SpecError, match=r"expected a sha256 that begins with 73cbd019, found \w+; delete the file"):
+            load()

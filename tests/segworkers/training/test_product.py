@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from schemas.bundles import WheelFile
+from schemas.errors import SpecError
+from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
 from segworkers.segmenters.compact_options import CompactShape
 from segworkers.training.matching import THRESHOLDS, Agreement
-from segworkers.training.product import Figures, curve_csv, curve_svg, halved, plain
+from segworkers.training.product import Figures, curve_csv, curve_svg, halved, load_start, plain
 from segworkers.training.run import Check
+from tests.model_bundles import logistic
 
 
 def _agreement(predicted: int, annotated: int, matched: int) -> Agreement:
@@ -55,6 +62,35 @@ def test_stored_weights_are_half_as_large_and_close():
     stored = halved(network)
     assert stored["0.weight"].dtype == torch.float16 and stored["1.num_batches_tracked"].dtype == torch.int64
     assert np.allclose(stored["0.weight"].float(), network.state_dict()["0.weight"], atol=1e-3)
+
+
+def test_weights_to_begin_with_are_those_that_the_model_would_be_loaded_with(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
+    bundle, folder = logistic(tmp_path / "bright"), tmp_path / "bright"
+    save_file({"slope": torch.tensor(3.0, dtype=torch.float16)}, folder / "second.safetensors")
+    entries = (*bundle.weights, weights_file(folder, "second.safetensors"))
+    write_bundle(replace(bundle, weights=entries, parameters={"weights": "second.safetensors"}), folder)
+    start = load_start(open_bundle(str(folder)))
+    assert start["slope"].dtype == torch.float32 and float(start["slope"]) == 3.0
+    content = (folder / "second.safetensors").read_bytes()
+    (folder / "second.safetensors").write_bytes(content[:-1] + b"\1")
+    with pytest.raises(SpecError, match="torn or was changed"):
+        load_start(open_bundle(str(folder)))
+
+
+def test_weights_to_begin_with_are_fetched(tmp_path, monkeypatch):
+    archives = tmp_path / "cache" / "models" / "archives"
+    archives.mkdir(parents=True)
+    monkeypatch.setenv("SEGWORKERS_CACHE", str(tmp_path / "cache"))
+    bundle, folder = logistic(tmp_path / "bright"), tmp_path / "bright"
+    with zipfile.ZipFile(archives / "thing-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.write(folder / "weights.safetensors", "thing/w.safetensors")
+    (folder / "weights.safetensors").unlink()
+    whole = weights_file(archives, "thing-1.0-py3-none-any.whl")
+    pinned = WheelFile(filename=whole.name, sha256=str(whole.sha256), size=int(whole.size or 0))
+    entry = replace(bundle.weights[0], uri="package:thing==1.0/thing/w.safetensors", wheel=pinned)
+    write_bundle(replace(bundle, weights=(entry,)), folder)
+    assert float(load_start(open_bundle(str(folder)))["slope"]) == 10.0
 
 
 def test_plain_values_are_those_of_json():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,50 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     other = Options(steps=12, batch=4, check_every=4, warmup=2, learning_rate=2e-2, seed=3)
     with pytest.raises(SpecError, match="is of another training run"):
         _train(path, options=other)
+
+
+def _relabelled(sample: Sample, value: int) -> Sample:
+    return replace(sample, labels=np.where(sample.labels > 0, value, 0).astype(np.int32))
+
+
+@dataclass(frozen=True)
+class Begun(Level):
+    """Begins with given weights, which its text does not show."""
+
+    level: float = field(repr=False)
+
+    def build(self) -> nn.Module:
+        network = super().build()
+        nn.init.constant_(next(network.parameters()), self.level)
+        return network
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"samples": [_relabelled(SAMPLES[0], 2), SAMPLES[1]]},
+        {"samples": [replace(SAMPLES[0], image=SAMPLES[0].image + 1), SAMPLES[1]]},
+        {"samples": [replace(SAMPLES[0], classes=np.array([1])), SAMPLES[1]]},
+        {"samples": [replace(SAMPLES[0], ignored=SAMPLES[0].labels > 0), SAMPLES[1]]},
+        {"samples": [replace(SAMPLES[0], chance=2.0), SAMPLES[1]]},
+        {"validation": [_relabelled(CHECKED[0], 3)]},
+        {"validation": []},
+        {"family": Begun(0.2)},
+    ],
+    ids=["labels", "image", "classes", "ignored", "chance", "validation", "no validation", "start"],
+)
+def test_a_checkpoint_of_the_same_names_and_other_data_is_refused(tmp_path, other):
+    path = tmp_path / "training.pt"
+    given = {"family": Begun(0.1), "samples": SAMPLES, "validation": CHECKED}
+    options = replace(OPTIONS, steps=1, warmup=1)
+
+    def run(family: Any, samples: list[Sample], validation: list[Sample]) -> None:
+        train(family, samples, validation, options, AUGMENTATION, lambda _: None, checkpoint=path)
+
+    run(**given)
+    run(**given)
+    with pytest.raises(SpecError, match="is of another training run"):
+        run(**given | other)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from schemas.errors import SpecError
-from segworkers.segmenters.convert_liver import main, read_keras
-from segworkers.segmenters.published import tensors_digest
-
-h5py = pytest.importorskip("h5py")
+from segworkers.segmenters.keras_weights import read_keras
 
 
 def write(path: Path, layers: int = 11) -> dict[str, np.ndarray]:
@@ -61,17 +57,3 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("junk.hdf5", "none.hdf5"):
         with pytest.raises(SpecError, match="expected weights of a Keras network"):
             read_keras(tmp_path / name)
-
-
-def test_without_h5py_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(SpecError, match="pip install h5py"):
-        read_keras(tmp_path / "net.hdf5")
-
-
-def test_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path / "net.hdf5")
-    out = tmp_path / "net.safetensors"
-    assert main([str(tmp_path / "net.hdf5"), str(out)]) == 0
-    assert tensors_digest(load_file(out)) in capsys.readouterr().out
-    assert main([]) == 2 and "FILE.hdf5" in capsys.readouterr().err
