@@ -71,15 +71,14 @@ def test_folder_and_zip_give_the_same_tables_on_both_engines(
     folder = torchscript(tmp_path / "bright")
     archive = zipped(folder, tmp_path / "bright.zip", "bright/")
     expected = None
-    for place in (folder, archive):
-        for engine in ({}, RAY):
-            out = tmp_path / f"{place.name}-{len(engine)}"
-            summary = runs.run([image], out, str(place), **TILES, **engine)
-            assert summary.pixels_failed == 0
-            verify(out, everything=True).raise_if_bad()
-            tables = runs.files(out)
-            expected = expected or tables
-            assert tables == expected
+    for place, engine in ((folder, {}), (folder, RAY), (archive, RAY)):
+        out = tmp_path / f"{place.name}-{len(engine)}"
+        summary = runs.run([image], out, str(place), **TILES, **engine)
+        assert summary.pixels_failed == 0
+        verify(out, everything=True).raise_if_bad()
+        tables = runs.files(out)
+        expected = expected or tables
+        assert tables == expected
     assert sorted(row["pixel_count"] for row in runs.rows(tmp_path / "bright-0", "instances")) == sorted(
         int((np.asarray((y - 0) ** 2 + x**2) <= radius**2).sum())
         for radius in (9, 20, 7, 12, 5)

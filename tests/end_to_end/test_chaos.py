@@ -54,6 +54,7 @@ def when(moment: Callable[[], bool], act: Callable[[], None]) -> threading.Threa
     return thread
 
 
+@pytest.mark.slow
 def test_workers_killed_from_outside_go_unnoticed(
     truth: NDArray[np.uint16], tmp_path: Path, ray_engine: RayEngine
 ) -> None:

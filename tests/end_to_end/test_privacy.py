@@ -115,7 +115,9 @@ def place(archive: Path) -> Iterator[Place]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.parametrize("engine", ["inline", pytest.param("ray", marks=pytest.mark.cluster)])
+@pytest.mark.parametrize(
+    "engine", [pytest.param("inline", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.cluster)]
+)
 def test_a_run_leaves_nothing_that_names_a_patient(place: Place, engine: str) -> None:
     before = names_in(place.archive)
     done = place.segment(engine, "--debug", sabotage=str(place.folder / "sabotage"))

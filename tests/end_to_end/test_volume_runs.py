@@ -90,7 +90,7 @@ def test_a_driver_killed_among_the_tiles_of_a_volume_loses_and_doubles_nothing(
 ) -> None:
     (name, options), out = CASES[case], tmp_path / "out"
     sets = {"tiling__tile": 1, "engine__chunk_tiles": 2, "dicom__crosswalk": str(tmp_path / "ids")}
-    options = options | {"pause": 0.01}
+    options = options | {"pause": 0.003}
 
     def start(*, resume: bool) -> subprocess.Popen[str]:
         return subprocess.Popen(
