@@ -52,7 +52,7 @@ class OrganNet(nn.Module):
         while skips:
             x = _upsampled(x)
             # norms are by channel: done before joining, they need no third copy
-            x = _padded_convolution(next(layer), _normalised(skips.pop()), _normalised(x))
+            x = _padded_convolution(next(layer), _normalised(skips.pop()), _normalised(x), over_first=True)
             x = _padded_convolution(next(layer), _normalised(x))
         return torch.sigmoid(next(layer)(_normalised(x)))
 
@@ -129,25 +129,32 @@ def _normalised(x: Tensor) -> Tensor:
     return functional.leaky_relu_(x, 0.01)
 
 
-def _padded_convolution(layer: nn.Module, *parts: Tensor) -> Tensor:
+def _padded_convolution(layer: nn.Module, *parts: Tensor, over_first: bool = False) -> Tensor:
     """The layer on its joined input, zero-padded to its size, slab by slab: scratch memory is that of one slab.
 
-    parts: (n, channels, z, y, x), joined along the channels.
+    parts: (n, channels, z, y, x), joined along the channels. over_first: the answer, of as many channels, takes the
+    place of the first part.
     """
     assert isinstance(layer, nn.Conv3d)
     depth, halo = parts[0].shape[2], layer.kernel_size[0] // 2
     sides = (0, *(kernel // 2 for kernel in layer.kernel_size[1:]))
-    out: Tensor | None = None
+    out: Tensor | None = parts[0] if over_first else None
+    above: Tensor | None = None
     for start in range(0, depth, SLAB):
         stop = min(start + SLAB, depth)
         first, last = max(start - halo, 0), min(stop + halo, depth)
-        slab = torch.cat([part[:, :, first:last] for part in parts], 1)
+        shown = [part[:, :, first:last] for part in parts]
+        if above is not None:  # those slices hold the answer by now
+            shown[0] = torch.cat([above, parts[0][:, :, start:last]], 2)
+        slab = torch.cat(shown, 1)
         missing = (halo - (start - first), halo - (last - stop))
         if any(missing):
             slab = functional.pad(slab, (0, 0, 0, 0, *missing))
         answer = functional.conv3d(slab, layer.weight, layer.bias, padding=sides)
         if out is None:
             out = answer.new_empty((*answer.shape[:2], depth, *answer.shape[3:]))
+        if over_first:
+            above = parts[0][:, :, stop - halo : stop].clone()
         out[:, :, start:stop] = answer
     assert out is not None
     return out
