@@ -32,6 +32,14 @@ class _Part(BaseModel):
     )
 
 
+def _number(value: object) -> object:
+    """YAML 1.1 takes 5e-7, which has no dot, for text."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
 class ModelSpec(_Part):
     """Which model, and what it is told. `model: threshold` means `model: {reference: threshold}`."""
 
@@ -71,11 +79,7 @@ class ModelSpec(_Part):
     @field_validator("resolution", mode="before")
     @classmethod
     def _exponent(cls, value: object) -> object:
-        """YAML 1.1 takes 5e-7, which has no dot, for text."""
-        if isinstance(value, str):
-            with suppress(ValueError):
-                return float(value)
-        return value
+        return _number(value)
 
     @field_validator("window")
     @classmethod
@@ -149,6 +153,31 @@ class DicomSpec(_Part):
     """Processes that read headers; null: one for each CPU."""
 
 
+class RasterSpec(_Part):
+    """What images do not say of themselves."""
+
+    pixel_size: (
+        Annotated[float, Field(gt=0)]
+        | Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)]
+        | None
+    ) = None
+    """Metres between pixels, or [y, x], of images that do not lie on a map, such as 0.1 or 3.25e-7: for models with a
+    resolution, and for measures in micrometres; maps keep their own. Null: unknown."""
+
+    @field_validator("pixel_size", mode="before")
+    @classmethod
+    def _exponents(cls, value: object) -> object:
+        return [_number(each) for each in cast("list[object]", value)] if isinstance(value, list) else _number(value)
+
+    @property
+    def pixel_um(self) -> tuple[float, float] | None:
+        """Micrometres along (y, x)."""
+        if self.pixel_size is None:
+            return None
+        y, x = self.pixel_size if isinstance(self.pixel_size, list) else (self.pixel_size, self.pixel_size)
+        return y * 1e6, x * 1e6
+
+
 class TilingSpec(_Part):
     """How work is cut. Never changes the objects found."""
 
@@ -201,6 +230,8 @@ class JobSpec(_Part):
     """Where results go."""
     dicom: DicomSpec = DicomSpec()
     """Volumes and slides from DICOM."""
+    raster: RasterSpec = RasterSpec()
+    """What images do not say of themselves."""
     tiling: TilingSpec = TilingSpec()
     """How work is cut."""
     engine: EngineSpec = EngineSpec()
@@ -235,7 +266,8 @@ def determining(spec: Mapping[str, Any]) -> dict[str, Any]:
         model["reference"] = model["reference"].rstrip("/").rpartition("/")[2]
     output = {key: value for key, value in spec["output"].items() if key not in _PICTURES}
     slides = {key: value for key, value in spec.get("dicom", {}).items() if key == "slide_um_per_pixel" and value}
-    return {"inputs": spec["inputs"], "model": model, "output": output | slides}
+    stated = {key: value for key, value in spec.get("raster", {}).items() if value is not None}
+    return {"inputs": spec["inputs"], "model": model, "output": output | slides | stated}
 
 
 def parse_bytes(text: str) -> int:

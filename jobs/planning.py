@@ -14,14 +14,14 @@ from jobs.config import JobSpec, expand_extent
 from jobs.dicom_catalog import DicomCatalog, catalog_dicom, holds_dicom, is_dicom_input
 from jobs.privacy import crosswalk_folder, passed_over, without_names, without_neighbours, without_repeats
 from jobs.source_plans import require_own_pixels, source_plan
-from jobs.tiles import (
-    slices_bytes,
-)
+from jobs.tiles import slices_bytes
 from jobs.volumes import in_space
 from schemas import discretion
 from schemas.errors import InputError, SpecError
 from schemas.models import ModelManifest
+from schemas.sources import Source
 from segworkers.dicom.crosswalk import Crosswalk
+from segworkers.georeferencing import GroundFrame, ground_frame
 from segworkers.plans import SourcePlan
 from segworkers.readers.base import Reader
 from segworkers.segmenters.loading import ModelSpec, require_usable, resolve_model
@@ -56,6 +56,7 @@ def prepare(spec: JobSpec) -> Planned:
         uris, neighbours = without_neighbours(rasters, dicom[1].found_in, dicom[1].given)
         skipped = [*without_repeats(skipped, dicom[1].found_in), *neighbours, *passed_over(dicom[1].left_out)]
     sources, unreadable = describe_all(reader, uris)
+    sources = [_of_stated_size(source, spec.raster.pixel_um) for source in sources]
     if dicom is not None:
         crosswalk, found = dicom
         reader = bootstrap.dicom_reader(crosswalk, reader, slices_bytes(spec.tiling.memory_bytes))
@@ -81,6 +82,13 @@ def prepare(spec: JobSpec) -> Planned:
         series=() if dicom is None else dicom[1].series,
         crosswalk=None if dicom is None else dicom[0],
     )
+
+
+def _of_stated_size(source: Source, pixel_um: tuple[float, float] | None) -> Source:
+    """What does not lie on a map has the size that the spec tells of its pixels."""
+    if pixel_um is None or isinstance(ground_frame(source.grid), GroundFrame):
+        return source
+    return replace(source, pixel_um=pixel_um)
 
 
 def _dicom(spec: JobSpec) -> tuple[Crosswalk, DicomCatalog] | None:

@@ -95,7 +95,8 @@ def _pixel_size(source: Source, wanted: float) -> tuple[float, float]:
         raise InputError(
             "no_resolution",
             f"The model works at {wanted} m per pixel; {source.uri}: {frame.message}",
-            "Georeference the image, or choose a model without a resolution.",
+            "Tell the size of its pixels with --set raster.pixel_size=METRES, georeference it, or choose a model "
+            "without a resolution.",
         )
     return pixel_size_m(source.grid, frame)
 

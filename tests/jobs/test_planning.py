@@ -20,6 +20,7 @@ from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.segmenters.bundles import SHIPPED, open_bundle
 from segworkers.segmenters.loading import require_usable
+from tests import runs
 
 
 def raster(path: Path, **profile: Any) -> Path:
@@ -125,6 +126,35 @@ def test_a_resolution_without_a_georeference_is_refused_for_that_image_alone(tmp
     planned = prepare(spec(placed, raster(tmp_path / "b.tif"), resolution=1.0))
     assert len(planned.plans) == 1
     assert [s.reason for s in planned.skipped] == ["no_resolution"]
+    assert "raster.pixel_size" in planned.skipped[0].hint
+
+
+@pytest.mark.parametrize(
+    ("stated", "shape"), [(0.25, (1, 150, 175)), ([0.5, 1.0], (1, 300, 700)), ("5e-1", (1, 300, 350))]
+)
+def test_a_stated_pixel_size_is_that_of_images_off_the_map_alone(tmp_path: Path, stated: Any, shape: Any) -> None:
+    placed = raster(tmp_path / "a.tif", crs="EPSG:32632", transform=from_origin(500_000, 5_000_000, 0.5, 0.5))
+    values = spec(placed, raster(tmp_path / "b.tif"), resolution=1.0).model_dump() | {"raster": {"pixel_size": stated}}
+    planned = prepare(load_spec(values=values))
+    assert not planned.skipped
+    assert [plan.grid.shape for plan in planned.plans] == [(1, 300, 350), shape]
+    assert planned.plans[0].source.pixel_um is None
+
+
+def test_a_stated_pixel_size_gives_measures_and_makes_another_job(tmp_path: Path) -> None:
+    image, out = raster(tmp_path / "a.tif"), tmp_path / "out"
+    runs.run([image], out, "threshold", {"value": 0}, raster__pixel_size=2e-6)
+    (row,) = runs.rows(out, "instances")
+    assert row["area_um2"] == pytest.approx(4 * row["pixel_count"])
+    assert runs.rows(out, "images")[0]["pixel_um_y"] == pytest.approx(2)
+    with pytest.raises(SpecError):
+        runs.run([image], out, "threshold", {"value": 0}, raster__pixel_size=3e-6, resume=True)
+
+
+def test_a_pixel_size_is_above_0(tmp_path: Path) -> None:
+    for wrong in (0, -1, [1], [1, 2, 3], "wide"):
+        with pytest.raises(SpecError, match="pixel_size"):
+            load_spec(values=spec(tmp_path / "a.tif").model_dump() | {"raster": {"pixel_size": wrong}})
 
 
 def test_a_band_that_is_not_there_is_refused_for_that_image_alone(tmp_path: Path) -> None:
