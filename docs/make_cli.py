@@ -66,6 +66,7 @@ output:
   path: out
   min_pixels: 20
 dicom: {mode: research}
+raster: {pixel_size: 0.1}  # metres, of images off the map
 tiling: {memory: 2GB}
 engine: {kind: ray, workers: 4}
 ```
@@ -76,7 +77,7 @@ Relative paths in a file are relative to the file, those given by options to the
 `--engine` win over `--set`.
 
 A run may be resumed with other `tiling`, `engine` or pictures (`output.masks`, `seg`, `sr`, `nifti`, `montages`); other
-inputs, model or filters make another run.
+inputs, model, filters, `raster` or level of slides make another run.
 
 | key | type | default | meaning |
 |---|---|---|---|

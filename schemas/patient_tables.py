@@ -85,7 +85,7 @@ SLIDE_MEASURES = [
     column(
         "area_um2",
         pa.float64(),
-        "pixels times the area of one; null but for whole-slide images",
+        "pixels times the area of one; null but for whole-slide images and `raster.pixel_size`",
         "square micrometre",
         nullable=True,
     ),
@@ -102,7 +102,7 @@ SLIDE_MEASURES = [
         for axis in ("x", "y")
     ),
 ]
-"""Columns of `instances` with measurements that only whole-slide images have."""
+"""Columns of `instances` with measurements of whole-slide images and of images whose pixel size is told."""
 
 SERIES = table_schema(
     "series",

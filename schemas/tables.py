@@ -206,7 +206,7 @@ IMAGES = table_schema(
             column(
                 f"pixel_um_{axis}",
                 pa.float64(),
-                f"distance of pixels along {axis}; null but for whole-slide images",
+                f"distance of pixels along {axis}; null but for whole-slide images and `raster.pixel_size`",
                 "micrometre",
                 nullable=True,
             )
