@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from schemas.boxes import Box
 from schemas.errors import SpecError
 from schemas.masks import Runs, canonical
 from segworkers.dicom.crosswalk import Crosswalk
-from segworkers.dicom.seg_reading import Segmentations, place_segments, series_of, stacks_of
-from segworkers.dicom.stack import Stack
+from segworkers.dicom.seg_reading import Segmentations, images_in, images_of, place_segments, series_of, stacks_of
 from segworkers.runs import mask_runs
 
 _NUMBER = re.compile(r"[\s_#-]*\d+\s*$")
@@ -85,16 +84,30 @@ class SegFiles:
         self._crosswalk = Crosswalk(str(crosswalk.absolute()))
         self._names = self._crosswalk.pseudonyms()
         self._targets = {each.source_id: each for each in targets}
-        self._stacks: dict[str, Stack] = {}
+        self._images: dict[str, Mapping[tuple[str, int], int]] = {}
+        self._siblings: dict[str, list[str]] = {}
         self.paths: dict[str, list[Path]] = {}
         self.unused: list[str] = []
         by_series = self._by_series(targets)
         for number, path in enumerate(sorted(paths), 1):
             meant = {source for uid in series_of(path) for source in by_series.get(uid, ())}
+            if len(meant) > 1:
+                meant = self._of_images(path, meant, f"segmentation {number} of {len(paths)}")
             for source in meant:
                 self.paths.setdefault(source, []).append(path)
             if not meant:
                 self.unused.append(f"segmentation {number} of {len(paths)}")
+
+    def _of_images(self, path: Path, sources: set[str], what: str) -> set[str]:
+        """Those volumes of one series, such as its phases, whose images a file names. Raises SpecError if none."""
+        named = images_of(path)
+        found = {source for source in sources if not named.isdisjoint(self._images[source])}
+        if not found:
+            raise SpecError(
+                f"{what} names none of the images of the {len(sources)} volumes that its series holds: which of them "
+                "it is about cannot be told; leave it out"
+            )
+        return found
 
     def _by_series(self, targets: Sequence[Target]) -> dict[str, list[str]]:
         """Sources by original UID and by research UID of their series."""
@@ -103,18 +116,20 @@ class SegFiles:
             stacks = stacks_of(self._crosswalk, target.series_id) if target.series_id else []
             fitting = [each for each in stacks if (len(each.slices), each.rows, each.columns) == target.shape]
             if fitting:
-                self._stacks[target.source_id] = fitting[0]
+                self._images[target.source_id] = images_in(fitting[0], self._names)
                 for uid in (fitting[0].series_uid, self._names.uid("series", fitting[0].series_uid)):
-                    found.setdefault(uid, []).append(target.source_id)
+                    self._siblings[target.source_id] = found.setdefault(uid, [])
+                    found[uid].append(target.source_id)
         return found
 
     def truth(self, source_id: str) -> SegTruth:
         """Segments of one volume. Raises SpecError where they do not fit its slices."""
-        target, stack = self._targets[source_id], self._stacks[source_id]
+        target, images = self._targets[source_id], self._images[source_id]
+        elsewhere = {image for other in self._siblings[source_id] for image in self._images[other]} - images.keys()
         what = f"the segmentation of {target.uri}"
         return SegTruth(
             tuple(
-                place_segments(path, stack, self._names, target.shape, target.affine, what)
+                place_segments(path, images, target.shape, target.affine, what, elsewhere=elsewhere)
                 for path in self.paths[source_id]
             )
         )

@@ -9,7 +9,7 @@ C.8.20.2), of the last where they fill at least half. Original identities stay i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -85,6 +85,20 @@ def series_of(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
+def images_of(path: Path) -> frozenset[tuple[str, int]]:
+    """SOP instances and 0-based frames that the frames of a segmentation name as their sources."""
+    header = _header(path)
+    shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    named = (_named_image(groups, shared) for groups in header.PerFrameFunctionalGroupsSequence)
+    return frozenset(each for each in named if each is not None)
+
+
+def images_in(stack: Stack, names: Pseudonyms) -> Mapping[tuple[str, int], int]:
+    """z of each image of a volume, by SOP instance, the original one and the research one, and 0-based frame."""
+    slices = {(each.uid, each.frame): z for z, each in enumerate(stack.slices)}
+    return slices | {(names.uid("instance", uid), frame): z for (uid, frame), z in slices.items()}
+
+
 def stacks_of(crosswalk: Crosswalk, series_id: str) -> list[Stack]:
     """All versions of a volume that a crosswalk holds, the newest first."""
     paths = sorted(
@@ -106,12 +120,19 @@ class NewestStacks(Crosswalk):
 
 
 def place_segments(
-    path: Path, stack: Stack, names: Pseudonyms, shape: Zyx, affine: Sequence[float], what: str
+    path: Path,
+    slices: Mapping[tuple[str, int], int],
+    shape: Zyx,
+    affine: Sequence[float],
+    what: str,
+    *,
+    elsewhere: Collection[tuple[str, int]] = (),
 ) -> Segmentations:
-    """A segmentation on the slices of a stack.
+    """A segmentation on the slices of a volume; frames about images `elsewhere` are left out.
 
-    affine: 16 numbers, voxel (x, y, z, 1) to LPS millimetres; () where it is not known, then frames must name images.
-    what: how messages call the file: its path may name a patient. Raises SpecError where it does not fit.
+    slices: as `images_in` gives them. affine: 16 numbers, voxel (x, y, z, 1) to LPS millimetres; () where it is not
+    known, then frames must name images. what: how messages call the file: its path may name a patient. Raises SpecError
+    where it does not fit.
     """
     header = _header(path)
     if (int(header.Rows), int(header.Columns)) != shape[1:]:
@@ -121,12 +142,13 @@ def place_segments(
         )
     kind = str(header.get("SegmentationType", "BINARY"))
     whole = int(header.get("MaximumFractionalValue", 1)) if kind == "FRACTIONAL" else 1
-    slices = {(each.uid, each.frame): z for z, each in enumerate(stack.slices)}
-    slices |= {(names.uid("instance", uid), frame): z for (uid, frame), z in slices.items()}
     shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
     frames: list[SegFrame] = []
     for number, groups in enumerate(header.PerFrameFunctionalGroupsSequence, 1):
-        z = _by_name(groups, shared[0], slices)
+        named = _named_image(groups, shared[0])
+        if named in elsewhere:
+            continue
+        z = None if named is None else slices.get(named)
         z = _by_position(groups, shared[0], affine, shape) if z is None else z
         if z is None:
             raise SpecError(
@@ -176,12 +198,12 @@ def _first(groups: Dataset, shared: Dataset, name: str) -> Any:
     return items[0] if items else Dataset()
 
 
-def _by_name(groups: Dataset, shared: Dataset, slices: Mapping[tuple[str, int], int]) -> int | None:
+def _named_image(groups: Dataset, shared: Dataset) -> tuple[str, int] | None:
     source = _first(_first(groups, shared, "DerivationImageSequence"), Dataset(), "SourceImageSequence")
     uid = source.get("ReferencedSOPInstanceUID")
     frame = source.get("ReferencedFrameNumber", 1)
     first = frame[0] if isinstance(frame, Sequence) and not isinstance(frame, str) else frame
-    return None if uid is None else slices.get((str(uid), int(first or 1) - 1))
+    return None if uid is None else (str(uid), int(first or 1) - 1)
 
 
 def _by_position(groups: Dataset, shared: Dataset, affine: Sequence[float], shape: Zyx) -> int | None:

@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 
 from jobs.cli import main
 from tests.dicom_archives import IDENTITIES
-from tests.dicom_files import SENTINEL
+from tests.dicom_files import SENTINEL, Layout, ct_series, save
 from tests.leftovers import traces, traces_in
 from tests.runs import ROOT, rows, run
 from tests.volume_truth import World, ellipsoids
@@ -129,6 +129,33 @@ def test_segments_of_others_are_put_on_their_slices(
     assert page.count("data:image/png") > 1 and SENTINEL not in page
     said = capsys.readouterr()
     assert SENTINEL not in said.out + said.err
+
+
+def test_phases_of_one_series_have_segmentations_of_their_own(tmp_path: Path):
+    layout = Layout(shape=(8, 24, 24))
+    for phase, (y, x) in enumerate(((4, 5), (15, 14)), 1):
+        values = np.full(layout.shape, -500.0)
+        values[2:6, y : y + 5, x : x + 5] = 100
+        slices = ct_series(layout, values, name=str(phase))
+        for one in slices:
+            one.AcquisitionNumber = phase
+        save(slices, tmp_path / "phases" / str(phase))
+    run([tmp_path / "phases"], tmp_path / "out", "threshold", {"value": 0}, output__seg="binary")
+    (tmp_path / "t").mkdir()
+    paths = sorted((tmp_path / "out" / "dicom").rglob("*-seg.dcm"))
+    assert len(paths) == 2
+    for path in paths:
+        shutil.copy(path, tmp_path / "t")
+    code, row = evaluated(tmp_path / "out", tmp_path / "t", tmp_path / "both")
+    assert (code, row["true_count"], row["predicted_count"], row["f1"]) == (0, 2, 2, 1)
+    code, row = evaluated(tmp_path / "out", tmp_path / "t" / paths[0].name, tmp_path / "one")
+    assert (row["true_count"], row["predicted_count"], row["f1"]) == (1, 1, 1), "the other phase is without truth"
+    unnamed = dcmread(paths[0])
+    for groups in (*unnamed.PerFrameFunctionalGroupsSequence, *unnamed.SharedFunctionalGroupsSequence):
+        if "DerivationImageSequence" in groups:
+            del groups.DerivationImageSequence
+    unnamed.save_as(tmp_path / "unnamed.dcm")
+    assert evaluated(tmp_path / "out", tmp_path / "unnamed.dcm", tmp_path / "none")[0] == 2
 
 
 def test_pieces_of_a_segment_are_objects_where_asked(world: World, runs_of: dict[str, Path], tmp_path: Path):
