@@ -153,9 +153,13 @@ def evaluate(
 def _about_nothing(results: Results, listed: Sources, opened: TruthSet) -> SpecError:
     return SpecError(
         f"the truth is about none of the {len(listed.targets)} sources of {results.out} "
-        f"({', '.join(each.name for each in listed.targets[:3]) or 'which has none'}); it is about "
-        f"{', '.join(opened.unused[:3]) or 'nothing'}. Files belong to the source whose name they have"
+        f"({_some([each.name for each in listed.targets]) or 'which has none'}); it is about "
+        f"{_some(opened.unused) or 'nothing'}. Files belong to the source whose name they have"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
