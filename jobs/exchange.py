@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +44,10 @@ def exchange_text(
         bundle = import_monai(Path(reference).expanduser(), folder, import_choices(choices))
     else:
         bundle = _join(reference, cast(str, second), folder, choices)
-    return f"{bundle.name}: a model of the family {bundle.family}, in {folder}; segworkers models verify {folder}"
+    # a name without a slash would be taken for one of the package's models
+    path = str(folder) if len(folder.parts) > 1 or folder.is_absolute() else f"./{folder}"
+    verify = f"segworkers models verify {shlex.quote(path)}"
+    return f"{bundle.name}: a model of the family {bundle.family}, in {folder}; {verify}"
 
 
 def import_choices(values: Mapping[str, Any]) -> ImportChoices:

@@ -73,7 +73,7 @@ def _verify(name: str | None) -> str:
         known = [open_bundle(each) for each in shipped_names()]
         bundles = [each for each in known if is_here(each)]
     problems = {each.definition.name: bundle_problems(each, _log.info) for each in bundles}
-    wrong = [f"{name}: {line}" for name, lines in problems.items() for line in lines]
+    wrong = [f"{name}: {line.removeprefix(f'{name}: ')}" for name, lines in problems.items() for line in lines]
     if wrong:
         raise VerifyError("\n".join(wrong))
     return "\n".join(f"{name}: as it says" for name in problems) or "no weights are here: segworkers models fetch NAME"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from typing import cast
 
 import numpy as np
 
+from schemas.bundles import ModelBundle
 from schemas.errors import SegworkersError, SpecError, TileError
-from segworkers.segmenters.base import DenseMaps, DenseProbabilities, Segmenter
+from schemas.models import ModelManifest
+from segworkers.segmenters.base import DenseAnswer, DenseMaps, DenseProbabilities, Segmenter, WindowMasks
 from segworkers.segmenters.bundle_code import FAMILY as CODE
 from segworkers.segmenters.bundle_models import load_opened, plan_bundle
 from segworkers.segmenters.bundle_weights import check_file, files_folder, missing_files
@@ -16,7 +19,11 @@ from segworkers.segmenters.bundles import OpenBundle, open_bundle
 from segworkers.segmenters.published_models import prior_of
 
 _CHANNELS = (1, 3, 2, 4)
-"""Numbers of channels to try where the manifest names no bands; the most frequent first."""
+"""Numbers of channels to try where the bundle does not tell; the most frequent first."""
+_SHAPED = ("star-unet", "unet", "compact")
+"""Families whose parameters say how many channels the network sees, in `shape.bands`."""
+_FAILURES = (TileError, RuntimeError, ValueError, TypeError, AssertionError)
+"""What networks and their runtimes raise on a number of channels that they do not take."""
 
 
 def is_here(bundle: OpenBundle) -> bool:
@@ -54,7 +61,17 @@ def _file_problems(bundle: OpenBundle) -> list[str]:
 
 def _answer_problems(bundle: OpenBundle, progress: Callable[[str], None]) -> list[str]:
     progress(f"{bundle.definition.name}: asking the network about zeros")
-    return zeros_problems(_load(bundle), extra=int("prior" in bundle.definition.parameters))
+    definition = bundle.definition
+    return zeros_problems(_load(bundle), int("prior" in definition.parameters), _channels(definition))
+
+
+def _channels(definition: ModelBundle) -> int | None:
+    """How many channels the network sees, where the bundle tells."""
+    if definition.manifest.bands is not None:
+        return len(definition.manifest.bands)
+    shape = definition.parameters.get("shape") if definition.family in _SHAPED else None
+    bands = cast("Mapping[str, object]", shape).get("bands") if isinstance(shape, Mapping) else None
+    return bands if isinstance(bands, int) else None
 
 
 def _load(bundle: OpenBundle) -> Segmenter:
@@ -64,26 +81,34 @@ def _load(bundle: OpenBundle) -> Segmenter:
     return load_opened(bundle, plan_bundle(bundle, {}), {}, pick_device("auto"))
 
 
-def zeros_problems(model: Segmenter, extra: int = 0) -> list[str]:
-    """What is wrong with a model's answer to one batch of zeros. extra: channels beside the image's."""
+def zeros_problems(model: Segmenter, extra: int = 0, channels: int | None = None) -> list[str]:
+    """What is wrong with a model's answer to one batch of zeros, without the model's name.
+
+    extra: channels beside the image's. channels: the image's, where they are known and the manifest names no bands;
+    else several numbers are tried, and the first failure is told where the model answers none.
+    """
     manifest = model.manifest
+    if manifest.bands is not None:
+        channels = len(manifest.bands)
     count = prod(manifest.batch)
-    known = _CHANNELS if manifest.bands is None else (len(manifest.bands),)
     valid = np.ones((count, *manifest.shown), bool)
-    for channels in known:
-        windows = np.zeros((count, channels + extra, *manifest.shown), np.float32)
+    failures: list[str] = []
+    for number in _CHANNELS if channels is None else (channels,):
         try:
-            answer = model.predict(windows, valid)
-        except TileError as error:
-            if error.reason != "wrong_bands" or channels == known[-1]:
-                return [f"{manifest.name}: {error}"]
-            continue
-        if isinstance(answer, DenseMaps | DenseProbabilities):
-            values = answer.classes if isinstance(answer, DenseMaps) else answer.values
-            shape, found = (count, *manifest.window), (len(values), *values.shape[-3:])
-            if manifest.kind != "dense" or found != shape or not np.isfinite(values).all():
-                return [f"{manifest.name}: expected finite numbers for {shape}, found {values.dtype} {values.shape}"]
-        elif manifest.kind != "instance" or len(answer) != count:
-            return [f"{manifest.name}: expected {manifest.kind} answers for {count} windows, found {len(answer)} masks"]
-        return []
-    raise AssertionError("unreachable: the last try returns")
+            answer = model.predict(np.zeros((count, number + extra, *manifest.shown), np.float32), valid)
+        except _FAILURES as error:
+            failures.append(str(error).removeprefix(f"{manifest.name}: ") or type(error).__name__)
+        else:
+            return _problems_of(answer, manifest, count)
+    return failures[:1]
+
+
+def _problems_of(answer: DenseAnswer | Sequence[WindowMasks], manifest: ModelManifest, count: int) -> list[str]:
+    if isinstance(answer, DenseMaps | DenseProbabilities):
+        values = answer.classes if isinstance(answer, DenseMaps) else answer.values
+        shape, found = (count, *manifest.window), (len(values), *values.shape[-3:])
+        if manifest.kind != "dense" or found != shape or not np.isfinite(values).all():
+            return [f"expected finite numbers for {shape}, found {values.dtype} {values.shape}"]
+    elif manifest.kind != "instance" or len(answer) != count:
+        return [f"expected {manifest.kind} answers for {count} windows, found {len(answer)} masks"]
+    return []

@@ -25,7 +25,7 @@ from segworkers.segmenters.model_spec import (
 from segworkers.segmenters.plugin_code import PREFIX, PluginCode, read_plugin
 from segworkers.segmenters.published_models import FAMILIES as PUBLISHED
 from segworkers.segmenters.python_model import load_code, plugin_manifest
-from segworkers.segmenters.registry import FIRST_STAGES, model_names
+from segworkers.segmenters.registry import FIRST_STAGES, bundle_here, model_names
 from segworkers.segmenters.threshold import ThresholdSegmenter
 
 MODELS = {
@@ -146,6 +146,8 @@ def _resolver(reference: str) -> Callable[[str, Mapping[str, object], bool], Mod
         return _resolve_file
     if colon and rest and kind in _NAMES:
         return _resolve_name
+    if here := bundle_here(reference):
+        raise SpecError(f"no built-in model {reference!r}; for the bundle of that name here give its path: {here}")
     forms = "\n".join(f"  {form:34} {line}" for form, line in MODELS.items())
     names = f"  {', '.join(model_names())}"
     raise SpecError(f"model {reference!r} is not known; there are\n{names}\n{forms}")

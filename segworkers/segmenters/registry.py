@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
+import zipfile
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
-from schemas.bundles import Code, ModelBundle, WeightsFile
+from schemas.bundles import FILE_NAME, Code, ModelBundle, WeightsFile
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.readers.locations import redact
@@ -26,10 +29,27 @@ def find_bundle(reference: str) -> OpenBundle:
     """The package's bundle of that name, first stages included, or the one at that path. Raises SpecError."""
     if reference in shipped_names() or "/" in reference or reference.endswith(".zip"):
         return open_bundle(reference)
+    if here := bundle_here(reference):
+        raise SpecError(f"no built-in model {reference!r}; for the bundle of that name here give its path: {here}")
     raise SpecError(
         f"no built-in model {reference!r}; there are {', '.join(model_names())}; "
         f"for a bundle of your own give its path, such as ./{reference}"
     )
+
+
+def bundle_here(name: str) -> str | None:
+    """The path of a bundle, a folder or a zip, of that name in the working directory; None where there is none."""
+    if not name or "/" in name:
+        return None
+    if os.path.isfile(os.path.join(name, FILE_NAME)):
+        return f"./{name}"
+    try:
+        with zipfile.ZipFile(f"{name}.zip") as archive:
+            return (
+                f"./{name}.zip" if any(PurePosixPath(each).name == FILE_NAME for each in archive.namelist()) else None
+            )
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return None
 
 
 def card_text(bundle: ModelBundle, state: str = "") -> str:

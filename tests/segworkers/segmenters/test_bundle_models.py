@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from schemas.bundles import ModelBundle, WeightsFile, WheelFile
-from schemas.errors import SpecError
+from schemas.errors import SpecError, TileError
 from schemas.models import ModelManifest
 from segworkers.segmenters import published_models
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities
@@ -310,6 +310,30 @@ def test_verification_looks_at_the_answer() -> None:
     assert "expected finite" in line
     (line,) = zeros_problems(Stub([]))
     assert "expected dense answers for 1 windows" in line
+
+
+class Picky(Stub):
+    """A model that takes one number of channels, and fails on others as runtimes do."""
+
+    def __init__(self, wanted: int, failure: Callable[[str], Exception]) -> None:
+        super().__init__(DenseMaps(np.zeros((1, 1, 32, 32), np.uint8), None))
+        self.wanted, self.failure = wanted, failure
+
+    def predict(self, windows: Any, valid: Any) -> Any:
+        if windows.shape[1] != self.wanted:
+            raise self.failure(f"{self.manifest.name}: {windows.shape[1]} channels.")
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "failure", [lambda text: TileError("model_failed", text), lambda text: TileError("wrong_bands", text), ValueError]
+)
+def test_verification_finds_the_number_of_channels(failure: Callable[[str], Exception]) -> None:
+    for wanted in (1, 2, 3, 4):
+        assert zeros_problems(Picky(wanted, failure)) == []
+    assert zeros_problems(Picky(7, failure)) == ["1 channels."], "the first failure, without the name"
+    assert zeros_problems(Picky(7, failure), channels=7) == [], "known from the bundle"
+    assert zeros_problems(Picky(3, failure), channels=2) == ["2 channels."]
 
 
 def test_a_mask_rcnn_bundle_is_the_file_that_it_holds(tmp_path: Path) -> None:

@@ -66,6 +66,26 @@ def test_unknown_models_are_refused_with_the_names_there_are() -> None:
         resolve_model("liver", {}, fetch=False)
 
 
+def test_a_bundle_in_the_working_directory_is_pointed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    shutil.copy(SHIPPED / "mr-metastases" / "model.json", tmp_path / "mine")
+    shutil.make_archive("packed", "zip", "mine")
+    (tmp_path / "other").mkdir()
+    shutil.make_archive("other", "zip", "other")
+    for name, path in (("mine", "./mine"), ("packed", "./packed.zip")):
+        for look in (find_bundle, lambda each: resolve_model(each, {}, fetch=False)):
+            with pytest.raises(SpecError) as caught:
+                look(name)
+            assert str(caught.value) == (
+                f"no built-in model {name!r}; for the bundle of that name here give its path: {path}"
+            )
+        assert find_bundle(path).definition.name == "mr-metastases"
+    for name in ("other", "", "a" * 300, "a\0"):
+        with pytest.raises(SpecError, match="is not known; there are"):
+            resolve_model(name, {}, fetch=False)
+
+
 def test_a_two_stage_model_brings_its_first_stage_along(tmp_path: Path) -> None:
     manifest, spec = resolve_model("liver-lesions", {}, threads=3, device="cpu", fetch=False)
     assert spec.first is not None and spec.prior is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from jobs.exchange import exchange_text
+from jobs.models import model_text
 from schemas.bundles import Card, ModelBundle
-from schemas.errors import SpecError
+from schemas.errors import SpecError, VerifyError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import DenseProbabilities, Segmenter, WindowMasks
 from segworkers.segmenters.bundles import open_bundle, shipped_names, weights_file, write_bundle
@@ -161,6 +164,42 @@ def test_an_export_of_a_dense_model_gives_the_same_probabilities(target: Any, un
     assert isinstance(theirs, DenseProbabilities) and isinstance(ours, DenseProbabilities)
     np.testing.assert_allclose(ours.values, theirs.values, atol=1e-5)
     assert theirs.values.std() > 0.01
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_export_of_several_bands_is_verified_as_the_printed_command_says(
+    target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names no bands, as the original: which three of many are meant nobody knows."""
+    from segworkers.segmenters.torch_unet import UNet
+    from segworkers.segmenters.unet_options import UNetShape
+
+    if target == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    state = UNet(UNetShape(axes=2, bands=3, widths=(4, 8)), 1).state_dict()
+    save_file(state, str(folder / "weights.safetensors"))
+    manifest = ModelManifest(name="mine", kind="dense", window=(1, 64, 64), overlap=(0, 16, 16), classes=("a",))
+    files = (weights_file(folder, "weights.safetensors"),)
+    parameters = {"shape": {"axes": 2, "bands": 3, "widths": [4, 8]}}
+    write_bundle(
+        ModelBundle(name="mine", family="unet", manifest=manifest, card=CARD, weights=files, parameters=parameters),
+        folder,
+    )
+    assert model_text("verify", "./mine") == "mine: as it says"
+    printed = exchange_text("export", "./mine", Path("out.net"), target, None, ())
+    assert printed.endswith("; segworkers models verify ./out.net")
+    path = printed.split()[-1]
+    made = open_bundle(path).definition
+    assert made.manifest.bands is None
+    assert model_text("verify", path) == f"{made.name}: as it says"
+    write_bundle(replace(made, manifest=replace(made.manifest, bands=(0,))), tmp_path / "out.net")
+    with pytest.raises(VerifyError) as caught:
+        model_text("verify", path)
+    assert str(caught.value).count(made.name) == 1
 
 
 @pytest.fixture(scope="module")
