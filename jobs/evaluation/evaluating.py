@@ -144,7 +144,7 @@ def evaluate(
         unused=tuple(each for each in opened.unused if each.rsplit("/", 1)[-1] not in listed.lost),
         without=tuple(each.uri for each in listed.targets if each.source_id not in met),
         failed=listed.failed,
-        notes=(*classes.notes(), *_unused(regions)),
+        notes=(*classes.notes(), *opened.notes(), *_unused(regions)),
         examples=tuple(examples.best()),
         opened=opened,
     )
@@ -154,7 +154,8 @@ def _about_nothing(results: Results, listed: Sources, opened: TruthSet) -> SpecE
     return SpecError(
         f"the truth is about none of the {len(listed.targets)} sources of {results.out} "
         f"({_some([each.name for each in listed.targets]) or 'which has none'}); it is about "
-        f"{_some(opened.unused) or 'nothing'}. Files belong to the source whose name they have"
+        f"{'; '.join([_some(opened.unused) or 'nothing', *opened.notes()])}. Files belong to the source whose name "
+        "they have"
     )
 
 

@@ -115,6 +115,39 @@ def kind_of(file: TruthFile) -> Kind:
     )
 
 
+def is_segmentation(file: TruthFile) -> bool:
+    """Whether a DICOM file is a segmentation, or too damaged to tell; of reports and images nothing more is read.
+
+    Raises SpecError where the user himself named one that is none.
+    """
+    from segworkers.dicom.functional_groups import tag_of
+    from segworkers.dicom.header_bytes import DamagedHeaderError, NotDicomError, read_elements
+    from segworkers.dicom.seg_reading import SEGMENTATION_STORAGE, series_of
+
+    def fetch(start: int, stop: int) -> bytes:
+        stream.seek(start)
+        return stream.read(stop - start)
+
+    tag = tag_of("SOPClassUID")
+    try:
+        with file.path.open("rb") as stream:
+            top = read_elements(fetch, file.path.stat().st_size, frozenset({tag}), lambda _: False)
+    except (OSError, DamagedHeaderError, NotDicomError):
+        return True  # whoever reads it says what is wrong
+    if top.text(tag) in SEGMENTATION_STORAGE:
+        return True
+    if file.searched:
+        return False
+    try:
+        series_of(file.path)
+    except SpecError as error:
+        raise SpecError(
+            f"{file.name if file.is_discreet else 'a DICOM file of the truth'}: {error}; name the segmentation (SEG), "
+            "or the folder that it is in: there other DICOM objects are passed over"
+        ) from None
+    return True
+
+
 def json_of(file: TruthFile) -> dict[str, Any]:
     """Raises SpecError where it is no JSON object."""
     try:

@@ -1,7 +1,8 @@
 """From what the user names as truth to the true objects of each source.
 
 1. Folders are searched one level deep; a CSV with the columns `source` and `truth` says itself what belongs together.
-2. Formats are told by content: COCO and GeoJSON are both JSON, DICOM needs no suffix.
+2. Formats are told by content: COCO and GeoJSON are both JSON, DICOM needs no suffix. DICOM objects in folders that are
+   no segmentations, such as reports, are passed over and counted.
 3. COCO finds its images by file name, DICOM by the series that it names. A label raster or a vector file is about the
    source whose file name it has, or begins with (`plot_7.tif`: `plot_7.geojson`, `plot_7_labels.tif`). A vector file
    that is about none of them is a map: about every source that its polygons reach into. Several maps count together.
@@ -9,12 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.truth.base import ShapeTruth, Target, Truth
-from jobs.truth.files import Kind, TruthFile, about, json_of, kind_of, truth_files
+from jobs.truth.files import Kind, TruthFile, about, is_segmentation, json_of, kind_of, truth_files
 from schemas.errors import SpecError
 from segworkers.readers.base import Reader
 
@@ -52,11 +53,19 @@ class TruthSet:
     """About whatever they reach into."""
     unpaired: list[str] = field(default_factory=list[str])
     """What no source of the run is meant by, by its name: images and files."""
+    passed_over: int = 0
+    """DICOM objects in folders that are no segmentations."""
 
     @property
     def unused(self) -> list[str]:
         """What is about no source: known when all of them were asked for, because maps are placed only then."""
         return [*self.unpaired, *(each.name for each in self.maps if not each.reached)]
+
+    def notes(self) -> Iterator[str]:
+        """What a reader of the figures should know. No file is named: its name may be a patient's."""
+        if self.passed_over:
+            objects = "object that is no segmentation" if self.passed_over == 1 else "objects that are no segmentations"
+            yield f"{self.passed_over:,} DICOM {objects}: passed over in the folders of the truth"
 
     def is_about(self, target: Target) -> bool:
         """Whether there is truth about a source. Raises as `of` does."""
@@ -110,10 +119,13 @@ def open_truth(paths: Sequence[Path], targets: Sequence[Target], reader: Reader,
         _add_coco(made, file, rasters, options)
     _add_vectors(made, by_kind.get("vector", ()), rasters, reader, options)
     _add_rasters(made, by_kind.get("raster", ()), targets, reader)
-    if "dicom" in by_kind:
+    dicom = by_kind.get("dicom", ())
+    segmentations = [file.path for file in dicom if is_segmentation(file)]
+    made.passed_over = len(dicom) - len(segmentations)
+    if segmentations:
         from jobs.truth.segs import SegFiles
 
-        files = SegFiles([file.path for file in by_kind["dicom"]], targets, options.crosswalk)
+        files = SegFiles(segmentations, targets, options.crosswalk)
         made.unpaired += files.unused
         for source_id in files.paths:
             _add(made, source_id, "DICOM", lambda source_id=source_id: files.truth(source_id))

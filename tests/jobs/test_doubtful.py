@@ -64,6 +64,33 @@ def test_the_weakest_come_first_each_with_its_reason(merged: Path) -> None:
     assert count_doubtful(open_results(merged)) == {"incomplete": 1, "no partner": 1, "weak link": 2}
 
 
+def test_the_edge_of_a_volume_is_no_doubt_but_what_failed_there_is(merged: Path, tmp_path: Path) -> None:
+    """Objects of volumes are incomplete at the border as well; those of images only where something failed."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    incomplete: dict[str, Any] = {"assembled": True, "n_views": 3, "is_complete": False, "min_link_overlap": None}
+
+    def at_the_edge(rows: Rows) -> None:
+        for row in rows:
+            row.update(assembled=False, is_complete=True, touches_border=True, voxel_count=row["pixel_count"])
+        rows[0].update(incomplete)
+        rows[1].update(incomplete, touches_border=False)
+        rows[2].update(incomplete, voxel_count=None)
+        rows[3].update(incomplete, assembled=False, touches_border=False)
+
+    def listed() -> set[str]:
+        return {row["instance_id"] for row in open_results(out).sql(doubtful_sql()).to_pylist()}
+
+    change(out, "instances", at_the_edge)
+    first, second, third, *_ = open_results(out).table("instances").to_pylist()
+    assert listed() == {second["instance_id"], third["instance_id"]}
+    failed: dict[str, Any] = {
+        name: first[name] for name in ("source_id", "source_uri", "z_min", "y_min", "z_max", "y_max")
+    }
+    failed |= {"x_min": first["x_max"], "x_max": first["x_max"] + 5, "scope": "tile", "tile": "0-0-0"}
+    change(out, "failures", lambda rows: rows.append(failed | {"reason": "x", "message": "x", "hint": None}))
+    assert listed() == {row["instance_id"] for row in (first, second, third)}
+
+
 def test_the_threshold_decides_about_links_only(merged: Path) -> None:
     assert reasons(merged, 0.4) == [("no partner", None), ("weak link", 0.3), ("incomplete", 0.9)]
     assert reasons(merged, 0.0) == [("no partner", None), ("incomplete", 0.9)]

@@ -187,6 +187,29 @@ def test_segmentations_need_the_crosswalk_and_a_series_of_the_run(
     assert "segmentation 1 of 2" in capsys.readouterr().out
 
 
+def test_reports_beside_segmentations_are_passed_over_and_counted(
+    runs_of: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As in a run's own folder of DICOM objects; in a message a file's name could be a patient's."""
+    out = runs_of["research"]
+    path = segmentation(out, tmp_path / "t")
+    report = dcmread(path)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.34"
+    for name in ("a", "b"):
+        report.save_as(tmp_path / "t" / f"{SENTINEL}{name}.dcm")
+    code, row = evaluated(out, tmp_path / "t", tmp_path / "made")
+    said = capsys.readouterr()
+    assert code == 0 and row["matched"] == len(rows(out, "instances"))
+    assert "2 DICOM objects that are no segmentations: passed over" in said.out and SENTINEL not in said.out + said.err
+    path.unlink()
+    assert evaluated(out, tmp_path / "t", tmp_path / "none")[0] == 2
+    assert "2 DICOM objects that are no segmentations: passed over" in capsys.readouterr().err
+    assert evaluated(out, tmp_path / "t" / f"{SENTINEL}a.dcm", tmp_path / "one")[0] == 2
+    said = capsys.readouterr().err
+    assert "file 1 of the truth: expected DICOM segmentations" in said and "or the folder" in said
+    assert SENTINEL not in said
+
+
 def told_of(out: Path, truth: Path, folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
     """All that an evaluation says and writes, after a search for what names patients."""
     main(["evaluate", str(out), str(truth), "-o", str(folder), "--debug", *options])
