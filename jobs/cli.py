@@ -11,20 +11,37 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.arguments import (
+    BAD_USAGE,
+    DONE,
+    ERROR,
+    INCOMPLETE,
+    INTERRUPTED,
+    Address,
+    AsJson,
+    Engine,
+    EngineKind,
+    Inputs,
+    Model,
+    Out,
+    QueryFormat,
+    Resume,
+    Set,
+    SpecFile,
+)
 from jobs.engines.base import EngineError
+from jobs.model_commands import evaluate, models, train
 from schemas.discretion import one_line, traceback_text
 from schemas.errors import SegworkersError, SpecError
 
 if TYPE_CHECKING:
     from jobs.config import JobSpec
 
-DONE, ERROR, BAD_USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 _INTERRUPTED_HINT = "interrupted; the same command goes on where it stopped: `train` as it is, runs with --resume"
 
 app = typer.Typer(
@@ -36,62 +53,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Turn archives of huge images into tables of objects: tile, segment on Ray, stitch, measure, query.",
 )
-
-
-class EngineKind(StrEnum):
-    """Values of --engine."""
-
-    ray = "ray"
-    inline = "inline"
-
-
-class ModelAction(StrEnum):
-    """What `models` does."""
-
-    list = "list"
-    show = "show"
-    fetch = "fetch"
-    verify = "verify"
-    export = "export"
-    import_ = "import"
-    join_ = "join"
-
-
-class QueryFormat(StrEnum):
-    """Values of --format."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
-
-
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT...", help="Files, folders, globs, manifests or URLs of rasters or DICOM.", show_default=False
-    ),
-]
-SpecFile = Annotated[Path, typer.Argument(metavar="JOB.YAML", help="Spec of the job; see `segworkers schema`.")]
-Out = Annotated[str, typer.Argument(metavar="OUT", help="Run folder of a finished run.")]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        help="A model's name, path of a bundle, python:path/to/file.py:Class or python:package.module:Class.",
-        show_default=False,
-    ),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the spec, such as tiling.tile=2048; repeatable."),
-]
-Engine = Annotated[
-    EngineKind | None, typer.Option("--engine", help="Where work runs; ray unless the spec says otherwise.")
-]
-Address = Annotated[str | None, typer.Option("--address", help="Running Ray cluster to use instead of a private one.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an earlier run in the same run folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 @app.callback()
@@ -268,112 +229,8 @@ def verify(
         run_query(open_results(out), doubtful_sql(threshold), format=chosen, limit=limit, output=output)
 
 
-@app.command()
-def models(
-    action: Annotated[ModelAction, typer.Argument(help="What to do with models.")] = ModelAction.list,
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="A model of the list, or the path of a bundle; none for `list`."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="BUNDLE", help="Folder for a new bundle.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option("--to", help="With `export`: onnx, torchscript or torch-export.")
-    ] = None,
-    second: Annotated[str | None, typer.Option("--with", metavar="NAME", help="With `join`: the dense model.")] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="With `import` and `join`: a choice; repeatable."),
-    ] = None,
-) -> None:
-    """List the models that come along, show a model's card, fetch its weights, or verify that it is as it says.
-
-    `verify` hashes the weights again, loads the network and asks it once; exit code 1 where something is wrong. Without
-    a name: all models whose weights are here. `export` writes a model's network for another runtime, `import` a bundle
-    of the MONAI bundle in the folder NAME, `join` one of a detector and a dense model that looks into its boxes.
-    """
-    if action in (ModelAction.export, ModelAction.import_, ModelAction.join_):
-        from jobs.exchange import exchange_text
-
-        print(exchange_text(action.value, name, output, target, second, sets or ()))
-        return
-    from jobs.models import model_text
-
-    print(model_text(action.value, name))
-
-
-@app.command()
-def train(
-    data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Folder with images and annotations (COCO, GeoJSON, label rasters).")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="Folder for the trained model.")],
-    family: Annotated[
-        str | None, typer.Option("--family", help="star-unet, maskrcnn or unet; with --from that model's.")
-    ] = None,
-    truth: Annotated[
-        list[Path] | None, typer.Option("--truth", help="Annotations that lie elsewhere; repeatable.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option("--classes", metavar="A,B", help="Default: those that the annotations name.")
-    ] = None,
-    class_field: Annotated[str | None, typer.Option("--class-field", help="Field of GeoJSON with the class.")] = None,
-    bands: Annotated[str | None, typer.Option("--bands", metavar="I,J", help="0-based [all but alpha].")] = None,
-    normalise: Annotated[
-        str | None, typer.Option("--normalise", help="unit for 8-bit images, else percentile; or zscore, otsu.")
-    ] = None,
-    window: Annotated[int | None, typer.Option("--window", min=32, help="Pixels of the model's sides [512].")] = None,
-    size: Annotated[str, typer.Option("--size", help="Of the network: tiny, small or usual.")] = "usual",
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="BUNDLE", help="Train this model on, instead of a new one.")
-    ] = None,
-    validation: Annotated[
-        str, typer.Option("--validation", metavar="SHARE|FOLDER", help="Share of the images, or a folder like DATA.")
-    ] = "0.2",
-    steps: Annotated[int, typer.Option("--steps", min=1)] = 1500,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Crops in a step; default: the family's.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: the family's.")] = None,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of each process; default: the cores, at most 8.")
-    ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, with Ray Train; GPUs if any.")] = 1,
-    address: Address = None,
-    name: Annotated[str | None, typer.Option("--name", help="Of the model; default: that of BUNDLE.")] = None,
-) -> None:
-    """Train a network on annotated images; BUNDLE is then a model that `segment` runs.
-
-    Interrupted, the same command goes on from its last validation. What was measured is in the model's card:
-    `segworkers models show BUNDLE`.
-    """
-    from jobs.train import train_bundle
-    from jobs.training.spec import parse_spec
-
-    spec = parse_spec(
-        data=data,
-        output=output,
-        family=family,
-        truth=tuple(truth or ()),
-        classes=classes,
-        class_field=class_field,
-        bands=bands,
-        normalise=normalise,
-        window=window,
-        size=size,
-        start=start,
-        validation=validation,
-        steps=steps,
-        batch=batch,
-        learning_rate=learning_rate,
-        seed=seed,
-        device=device,
-        threads=threads,
-        workers=workers,
-        name=name,
-    )
-    print(train_bundle(spec, lambda line: print(line, file=sys.stderr, flush=True), address))
+for _command in (models, train, evaluate):
+    app.command()(_command)
 
 
 @app.command()
@@ -397,77 +254,6 @@ def preview(
 
     made = write_preview(open_results(out), bootstrap.reader(), source, box=box, max_side=max_side, path=output)
     print(made.path)
-
-
-@app.command()
-def evaluate(
-    out: Out,
-    truth: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="TRUTH...",
-            help="COCO JSON, GeoJSON, GeoPackage, label rasters, DICOM segmentations, folders of them, or a CSV with "
-            "the columns source and truth.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for tables and a page; created.")
-    ] = None,
-    iou: Annotated[
-        list[float] | None, typer.Option("--iou", help="Least IoU of a match; repeatable. Default: 0.5, 0.7, 0.8, 0.9.")
-    ] = None,
-    boxes: Annotated[bool, typer.Option("--boxes", help="Compare boxes instead of masks.")] = False,
-    ignore: Annotated[
-        list[Path] | None,
-        typer.Option("--ignore", metavar="FILE", help="Regions where nothing counts, in the formats of TRUTH."),
-    ] = None,
-    within: Annotated[
-        list[Path] | None,
-        typer.Option("--within", metavar="FILE", help="What was annotated; outside of it nothing counts."),
-    ] = None,
-    class_field: Annotated[
-        str | None,
-        typer.Option(
-            "--class-field", metavar="FIELD", help="Field of vector files with the class; else label or class."
-        ),
-    ] = None,
-    class_map: Annotated[
-        list[str] | None,
-        typer.Option("--class", metavar="TRUTH=RUN", help="A class of the truth and its name in the run; repeatable."),
-    ] = None,
-    any_class: Annotated[bool, typer.Option("--any-class", help="Compare objects whatever their class.")] = False,
-    components: Annotated[
-        bool, typer.Option("--components", help="Each connected piece of the truth is an object of its own.")
-    ] = False,
-    sizes: Annotated[
-        str | None, typer.Option("--sizes", metavar="PX,PX", help="Borders between sizes in pixels; default 1024,9216.")
-    ] = None,
-    crosswalk: Annotated[
-        Path | None, typer.Option("--crosswalk", metavar="FOLDER", help="Crosswalk of a DICOM run; default beside OUT.")
-    ] = None,
-) -> None:
-    """Compare a run with ground truth: counts, precision, recall, F1, AP, panoptic quality, with intervals.
-
-    Exit code 3 where truth or images have no counterpart, or objects lie in what failed: these are not counted.
-    """
-    from jobs.evaluate import options_of, run_evaluate
-
-    options = options_of(
-        iou=iou,
-        sizes=sizes,
-        class_map=class_map or (),
-        boxes=boxes,
-        any_class=any_class,
-        ignore=ignore or (),
-        within=within or (),
-        class_field=class_field,
-        components=components,
-        crosswalk=crosswalk,
-    )
-    made, lines = run_evaluate(out, truth, options, output)
-    print("\n".join(lines))
-    raise typer.Exit(DONE if made.is_complete else INCOMPLETE)
 
 
 @app.command()
