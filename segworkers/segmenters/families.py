@@ -58,11 +58,11 @@ class Family:
     """Part of the digest of every model of the family: to be raised when the code's answers change."""
 
 
-_HEAD_OPTIONS = (
+HEAD_OPTIONS = (
     *("threshold", "score_threshold", "mask_threshold", "nms"),
     *("middle", "overlap", "foreground", "reach", "core", "least"),
 )
-"""Parameters of heads (`segworkers.segmenters.head_reading`) that a job may set."""
+"""Parameters of heads (`segworkers.segmenters.head_reading`) that a job may set; they replace the bundle's."""
 
 FAMILIES: dict[str, Family] = {
     "deepmeta": Family(
@@ -102,7 +102,7 @@ FAMILIES: dict[str, Family] = {
         summary="any network as an ONNX file, with a declared head",
         load="segworkers.segmenters.onnx_network:load",
         plan="segworkers.segmenters.onnx_network:plan",
-        options=_HEAD_OPTIONS,
+        options=HEAD_OPTIONS,
         files={"file": "model.onnx", "data": None},
         extra="onnx",
     ),
@@ -121,14 +121,14 @@ FAMILIES: dict[str, Family] = {
         summary="any network as a file of torch.export, with a declared head",
         load="segworkers.segmenters.torch_exported:load_exported",
         plan="segworkers.segmenters.foreign:plan",
-        options=_HEAD_OPTIONS,
+        options=HEAD_OPTIONS,
         files={"file": "model.pt2"},
     ),
     "torchscript": Family(
         summary="any network as a TorchScript file, with a declared head",
         load="segworkers.segmenters.torch_exported:load_torchscript",
         plan="segworkers.segmenters.foreign:plan",
-        options=_HEAD_OPTIONS,
+        options=HEAD_OPTIONS,
         files={"file": "model.pt"},
     ),
     "unet": Family(

@@ -23,15 +23,10 @@ from schemas.errors import SpecError, TileError
 from schemas.models import ModelManifest
 from segworkers.segmenters import options as parse
 from segworkers.segmenters.base import DenseAnswer, DenseMaps, DenseProbabilities, WindowMasks
+from segworkers.segmenters.families import HEAD_OPTIONS
 from segworkers.segmenters.head_reading import read_head, read_outputs
 from segworkers.segmenters.heads import Form, Head, Outputs
 from segworkers.segmenters.options import Options
-
-HEAD_OPTIONS = (
-    *("threshold", "score_threshold", "mask_threshold", "nms"),
-    *("middle", "overlap", "foreground", "reach", "core", "least"),
-)
-"""Parameters that a job may set; they replace the head's."""
 
 _DTYPES = ("float32", "float16", "uint8", "uint16", "int16")
 
