@@ -11,23 +11,17 @@ images out and validates on them too, as in the trial that the decoding was firs
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import time
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from safetensors.torch import save_file
-
 from benchmarks.models.nuclei_data import licence, read_split, samples
-from schemas.bundles import FILE_NAME, Card, ClassCodes, Code, ModelBundle, WeightsFile
+from benchmarks.models.star_trainer import StarBundle, clock, trainer_arguments
+from schemas.bundles import Card, ClassCodes, Code
 from schemas.models import ModelManifest
-from segworkers.segmenters.bundle_json import bundle_text
 from segworkers.segmenters.star_decoding import StarSettings
 from segworkers.segmenters.star_options import StarShape
 from segworkers.training.augment import Augmentation
-from segworkers.training.loop import Options, Result, train
+from segworkers.training.loop import Options, train
 from segworkers.training.samples import Sample
 from segworkers.training.star_unet import StarFamily
 
@@ -61,7 +55,6 @@ CODES = {
         type=Code(value="84640000", scheme="SCT", meaning="Nucleus"),
     )
 }
-WEIGHTS = "nuclei.safetensors"
 ACCURACY = (
     "mnfinder's own test split, looked at after all choices, as one raster through the tiled job "
     "(benchmarks/nuclei_accuracy.py; 95 % intervals over images): F1 0.863 [0.816, 0.912] at IoU 0.5, 0.786 at 0.7, "
@@ -107,64 +100,39 @@ def data(hold_out: bool) -> tuple[list[Sample], list[Sample]]:
     return samples(kept, MIXED), samples([*held, *read_split("validation")], excuse=True)
 
 
-def write_bundle(result: Result, folder: Path, settings: StarSettings = SETTINGS) -> None:
-    """`model.json` and the weights, float32."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / WEIGHTS
-    save_file({name: value.contiguous() for name, value in result.weights.items()}, str(path))
-    path.chmod(0o644)
-    notice = "nuclei.safetensors was trained on images of the Python package mnfinder 1.2.3, whose licence is:\n\n"
-    (folder / "NOTICE.txt").write_text(notice + licence(), encoding="utf-8")
-    describe_bundle(folder, settings)
-
-
-def describe_bundle(folder: Path, settings: StarSettings = SETTINGS) -> None:
-    """Write `model.json` anew, for the weights that are there."""
-    content = (folder / WEIGHTS).read_bytes()
-    bundle = ModelBundle(
-        name="nuclei",
-        family="star-unet",
-        manifest=MANIFEST,
-        codes=CODES,
-        weights=(WeightsFile(file=WEIGHTS, sha256=hashlib.sha256(content).hexdigest(), size=len(content)),),
-        parameters={"weights": WEIGHTS, "shape": asdict(SHAPE) | {"widths": list(SHAPE.widths)}, **asdict(settings)},
-        card=CARD,
+def notice() -> str:
+    """Text of NOTICE.txt."""
+    return (
+        "nuclei.safetensors was trained on images of the Python package mnfinder 1.2.3, whose licence is:\n\n"
+        + licence()
     )
-    (folder / FILE_NAME).write_text(bundle_text(bundle), encoding="utf-8")
+
+
+BUNDLE = StarBundle(
+    manifest=MANIFEST, shape=SHAPE, settings=SETTINGS, card=CARD, codes=CODES, notice=notice, half=False
+)
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder of the bundle")
-    parser.add_argument("--reduced", action="store_true")
+    parser = trainer_arguments(__doc__, OPTIONS)
     parser.add_argument("--hold-out", action="store_true")
-    parser.add_argument("--describe", action="store_true", help="write model.json only, for weights that are there")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=OPTIONS.steps)
-    parser.add_argument("--seed", type=int, default=OPTIONS.seed)
     given = parser.parse_args()
     if given.describe:
-        describe_bundle(given.out)
+        BUNDLE.describe(given.out)
         return
     training, validation = data(given.hold_out)
     changes: dict[str, Any] = {"device": given.device, "threads": given.threads, "steps": given.steps}
     options = replace(OPTIONS, **changes, seed=given.seed)
     if given.reduced:
         options = replace(options, steps=min(options.steps, 250), batch=6, check_every=125)
-    began, spent = time.perf_counter(), time.process_time()
-
-    def progress(line: str) -> None:
-        print(f"{time.perf_counter() - began:6.0f} s, CPU {time.process_time() - spent:6.0f} s: {line}", flush=True)
-
-    print(
-        f"{len(training)} images to train on, {len(validation)} to validate on; {options}; {AUGMENTATION}", flush=True
-    )
-    result = train(StarFamily(shape=SHAPE, settings=SETTINGS), training, validation, options, AUGMENTATION, progress)
+    progress = clock()
+    progress(f"{len(training)} images to train on, {len(validation)} to validate on; {options}; {AUGMENTATION}")
+    family = StarFamily(shape=SHAPE, settings=SETTINGS)
+    result = train(family, training, validation, options, AUGMENTATION, progress, checkpoint=given.checkpoint)
     count = sum(parameter.numel() for parameter in result.network.parameters())
     progress(f"kept step {result.best.step}; {count:,} parameters; wrote {given.out}")
-    write_bundle(result, given.out)
+    BUNDLE.save(result, given.out)
 
 
 if __name__ == "__main__":

@@ -19,25 +19,18 @@ threads the same command gives the same weights. `--reduced` is for trying it ou
 
 from __future__ import annotations
 
-import argparse
-import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
-
-from safetensors.torch import save_file
+from typing import Any
 
 from benchmarks.models.crowns_colours import ColourAugmentation
 from benchmarks.models.crowns_data import PIXEL, REDUCED, TRAINED, read_aerial, training_samples
-from schemas.bundles import Card, ModelBundle
+from benchmarks.models.star_trainer import StarBundle, clock, trainer_arguments, warmed
+from schemas.bundles import Card
 from schemas.models import ModelManifest
-from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
 from segworkers.segmenters.star_decoding import StarSettings
 from segworkers.segmenters.star_options import StarShape
-from segworkers.training.families import TrainingFamily
-from segworkers.training.loop import Options, Result, train
-from segworkers.training.product import halved, load_start
-from segworkers.training.recipes import WarmFamily
+from segworkers.training.loop import Options, train
 from segworkers.training.star_unet import StarFamily
 
 SHAPE = StarShape(bands=3, widths=(16, 32, 64, 96, 128), rays=16)
@@ -61,7 +54,6 @@ MANIFEST = ModelManifest(
     resolution=PIXEL * REDUCED,
     object_size=32.0,
 )
-WEIGHTS = "tree-crowns.safetensors"
 CARD = Card(
     task="tree crowns in aerial RGB images",
     summary="tree crowns in aerial RGB images of 10 to 20 cm per pixel, one by one",
@@ -95,43 +87,17 @@ CARD = Card(
 )
 
 
-def save_bundle(result: Result, folder: Path, settings: StarSettings = SETTINGS) -> None:
-    """`model.json` and the weights, in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(halved(result.network), str(folder / WEIGHTS))
-    (folder / WEIGHTS).chmod(0o644)
-    describe(folder, settings)
-
-
-def describe(folder: Path, settings: StarSettings = SETTINGS) -> None:
-    """Write `model.json` anew, for the weights that are there."""
-    bundle = ModelBundle(
-        name=MANIFEST.name,
-        family="star-unet",
-        manifest=MANIFEST,
-        weights=(weights_file(folder, WEIGHTS),),
-        parameters={"weights": WEIGHTS, "shape": asdict(SHAPE) | {"widths": list(SHAPE.widths)}, **asdict(settings)},
-        card=CARD,
-    )
-    write_bundle(bundle, folder)
+BUNDLE = StarBundle(manifest=MANIFEST, shape=SHAPE, settings=SETTINGS, card=CARD)
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder of the bundle")
-    parser.add_argument("--reduced", action="store_true")
-    parser.add_argument("--describe", action="store_true", help="write model.json only, for weights that are there")
+    parser = trainer_arguments(__doc__, OPTIONS)
     parser.add_argument("--from", dest="start", type=Path, help="bundle whose weights the training begins with")
     parser.add_argument("--rate", type=float, default=OPTIONS.learning_rate, help="highest learning rate")
-    parser.add_argument("--checkpoint", type=Path, help="file that an interrupted run goes on from")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=OPTIONS.steps)
-    parser.add_argument("--seed", type=int, default=OPTIONS.seed)
     given = parser.parse_args()
     if given.describe:
-        describe(given.out)
+        BUNDLE.describe(given.out)
         return
     changes: dict[str, Any] = {
         "device": given.device,
@@ -143,17 +109,11 @@ def main() -> None:
     if given.reduced:
         options = replace(options, steps=min(options.steps, 60), check_every=30)
     training, held = training_samples(read_aerial(TRAINED), given.seed)
-    began, spent = time.perf_counter(), time.process_time()
-
-    def progress(line: str) -> None:
-        print(f"{time.perf_counter() - began:6.0f} s, CPU {time.process_time() - spent:6.0f} s: {line}", flush=True)
-
+    progress = clock()
     progress(f"{len(training)} samples to train on, {len(held)} held out; {options}; {AUGMENTATION}")
-    family: TrainingFamily = StarFamily(shape=SHAPE, settings=WHILE_TRAINING, least=12)
-    if given.start is not None:
-        family = cast("Any", WarmFamily(family, load_start(open_bundle(str(given.start.absolute()))), str(given.start)))
+    family = warmed(StarFamily(shape=SHAPE, settings=WHILE_TRAINING, least=12), given.start)
     result = train(family, training, held, options, AUGMENTATION, progress, checkpoint=given.checkpoint)
-    save_bundle(result, given.out)
+    BUNDLE.save(result, given.out)
     count = sum(parameter.numel() for parameter in result.network.parameters())
     progress(f"kept step {result.best.step}; {count:,} parameters; wrote {given.out}")
 

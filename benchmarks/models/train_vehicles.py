@@ -18,29 +18,22 @@ the same number of threads the same command gives the same weights.
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from safetensors.torch import save_file
-
+from benchmarks.models.star_trainer import StarBundle, clock, trainer_arguments, warmed
 from benchmarks.models.vehicle_backgrounds import Background, backgrounds
 from benchmarks.models.vehicle_scenes import MODEL, sample
-from schemas.bundles import Card, ModelBundle
+from schemas.bundles import Card
 from schemas.models import ModelManifest
-from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
 from segworkers.segmenters.star_decoding import StarSettings
 from segworkers.segmenters.star_options import StarShape
 from segworkers.training.augment import Augmentation
-from segworkers.training.families import TrainingFamily
-from segworkers.training.loop import Options, Result, train
-from segworkers.training.product import halved, load_start
-from segworkers.training.recipes import WarmFamily
+from segworkers.training.loop import Options, train
 from segworkers.training.samples import Sample
 from segworkers.training.star_unet import StarFamily
 
@@ -77,8 +70,7 @@ MANIFEST = ModelManifest(
     enlarge=2.0,
     object_size=24.0,
 )
-WEIGHTS = "vehicles.safetensors"
-NOTICE = f"""{WEIGHTS} was trained on scenes in which all vehicles are drawn. The ground under them is:
+NOTICE = f"""vehicles.safetensors was trained on scenes in which all vehicles are drawn. The ground under them is:
 
 - airborne camera imagery of the National Ecological Observatory Network (NEON), CC0-1.0, from the Python package
   deepforest 2.1.0. No endorsement by NEON is implied.
@@ -128,62 +120,29 @@ def scenes(ground: Sequence[Background], seeds: Sequence[int], threads: int) -> 
         return list(pool.map(partial(sample, ground), seeds))
 
 
-def save_bundle(result: Result, folder: Path) -> None:
-    """`model.json` and the weights, in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(halved(result.network), str(folder / WEIGHTS))
-    (folder / WEIGHTS).chmod(0o644)
-    describe(folder)
-
-
-def describe(folder: Path) -> None:
-    """Write `model.json` and NOTICE.txt anew, for the weights that are there."""
-    (folder / "NOTICE.txt").write_text(NOTICE, encoding="utf-8")
-    bundle = ModelBundle(
-        name=MANIFEST.name,
-        family="star-unet",
-        manifest=MANIFEST,
-        weights=(weights_file(folder, WEIGHTS),),
-        parameters={"weights": WEIGHTS, "shape": asdict(SHAPE) | {"widths": list(SHAPE.widths)}, **asdict(SETTINGS)},
-        card=CARD,
-    )
-    write_bundle(bundle, folder)
+BUNDLE = StarBundle(manifest=MANIFEST, shape=SHAPE, settings=SETTINGS, card=CARD, notice=lambda: NOTICE)
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder of the bundle")
-    parser.add_argument("--reduced", action="store_true")
-    parser.add_argument("--describe", action="store_true", help="write model.json only, for weights that are there")
+    parser = trainer_arguments(__doc__, OPTIONS)
     parser.add_argument("--from", dest="start", type=Path, help="bundle whose weights the training begins with")
-    parser.add_argument("--checkpoint", type=Path, help="file that an interrupted run goes on from")
     parser.add_argument("--scenes", type=int, default=SCENES)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=OPTIONS.steps)
-    parser.add_argument("--seed", type=int, default=OPTIONS.seed)
     given = parser.parse_args()
     if given.describe:
-        describe(given.out)
+        BUNDLE.describe(given.out)
         return
     changes: dict[str, Any] = {"device": given.device, "threads": given.threads, "steps": given.steps}
     options, count = replace(OPTIONS, **changes, seed=given.seed), given.scenes
     if given.reduced:
         options, count = replace(options, steps=min(options.steps, 60), check_every=30), min(count, 20)
-    began, spent = time.perf_counter(), time.process_time()
-
-    def progress(line: str) -> None:
-        print(f"{time.perf_counter() - began:6.0f} s, CPU {time.process_time() - spent:6.0f} s: {line}", flush=True)
-
+    progress = clock()
     training = scenes(backgrounds(), range(count * given.seed, count * (given.seed + 1)), given.threads)
     validation = scenes(backgrounds(held_out=True), VALIDATION, given.threads)
     progress(f"{len(training)} scenes to train on, {len(validation)} to validate on; {options}; {AUGMENTATION}")
-    family: TrainingFamily = StarFamily(shape=SHAPE, settings=WHILE_TRAINING, least=12)
-    if given.start is not None:
-        family = cast("Any", WarmFamily(family, load_start(open_bundle(str(given.start.absolute()))), str(given.start)))
+    family = warmed(StarFamily(shape=SHAPE, settings=WHILE_TRAINING, least=12), given.start)
     result = train(family, training, validation, options, AUGMENTATION, progress, checkpoint=given.checkpoint)
-    save_bundle(result, given.out)
+    BUNDLE.save(result, given.out)
     progress(f"kept step {result.best.step}; wrote {given.out}")
 
 
