@@ -70,7 +70,7 @@ MANIFEST = ModelManifest(
     enlarge=2.0,
     object_size=24.0,
 )
-NOTICE = f"""vehicles.safetensors was trained on scenes in which all vehicles are drawn. The ground under them is:
+NOTICE = """vehicles.safetensors was trained on scenes in which all vehicles are drawn. The ground under them is:
 
 - airborne camera imagery of the National Ecological Observatory Network (NEON), CC0-1.0, from the Python package
   deepforest 2.1.0. No endorsement by NEON is implied.
