@@ -21,9 +21,6 @@ CALLS = 64
 CHUNK_TILES = 64
 """Work tiles of one call at most, for archives of small images."""
 
-VOLUME_CALLS = 8
-"""Calls that a run's volumes are cut into at least: from so many volumes on each is one call."""
-
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -90,33 +87,40 @@ def settle(
     return [(replace(plan, attempt=attempt), tiles) for attempt, tiles in sorted(todo.items())]
 
 
-def chunks(work: Sequence[tuple[SourcePlan, list[Zyx]]], limit: int | None) -> Iterator[Chunk]:
+def chunks(work: Sequence[tuple[SourcePlan, list[Zyx]]], limit: int | None, places: int) -> Iterator[Chunk]:
     """Work in calls: neighbouring tiles of one source, or many small sources, up to CHUNK_PIXELS and CHUNK_TILES.
 
-    Slabs of a volume stay together, in order, so that what one of them decoded serves the next. limit: tiles of a call.
+    Slabs of a volume stay together, in order, so that what one of them decoded serves the next: each volume is one call
+    but for the last few, too few to give every process one, which are shared evenly. limit: tiles of a call; places:
+    processes that there is room for.
     """
     most = limit or max(1, min(CHUNK_TILES, sum(len(tiles) for _, tiles in work) // CALLS))
     parts: list[tuple[SourcePlan, list[Zyx]]] = []
     tiles, pixels = 0, 0
-    for plan, piece in _pieces(work, limit):
+    for plan, piece, is_share in _pieces(work, limit, places):
         size = len(piece) * plan.grid.native_box(plan.tiles.tile((0, 0, 0)).read).volume
-        if tiles and (tiles >= most or pixels + size > CHUNK_PIXELS):
+        if tiles and (is_share or tiles >= most or pixels + size > CHUNK_PIXELS):
             yield Chunk(tuple((p, tuple(i)) for p, i in parts))
             parts, tiles, pixels = [], 0, 0
         if not parts or parts[-1][0] is not plan:
             parts.append((plan, []))
         parts[-1][1].extend(piece)
-        tiles, pixels = tiles + len(piece), pixels + size
+        tiles, pixels = (most if is_share else tiles + len(piece)), pixels + size
     if parts:
         yield Chunk(tuple((p, tuple(i)) for p, i in parts))
 
 
-def _pieces(work: Sequence[tuple[SourcePlan, list[Zyx]]], limit: int | None) -> Iterator[tuple[SourcePlan, list[Zyx]]]:
-    """What is not taken apart: tiles of rasters one by one, slabs of volumes as many as leave enough calls."""
-    volumes = sum(plan.source.volume is not None for plan, _ in work)
+def _pieces(
+    work: Sequence[tuple[SourcePlan, list[Zyx]]], limit: int | None, places: int
+) -> Iterator[tuple[SourcePlan, list[Zyx], bool]]:
+    """What is not taken apart, and whether it is a share of a volume, which makes a call of its own."""
+    left = sum(plan.source.volume is not None for plan, _ in work)
+    shared = left % places
     for plan, indices in work:
-        together = 1
+        together, is_share = 1, False
         if plan.source.volume is not None:
-            together = limit or -(-len(indices) // -(-VOLUME_CALLS // volumes))
+            is_share = left <= shared and limit is None
+            together = limit or -(-len(indices) // (-(-places // shared) if is_share else 1))
+            left -= 1
         for start in range(0, len(indices), together):
-            yield plan, indices[start : start + together]
+            yield plan, indices[start : start + together], is_share

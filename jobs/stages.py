@@ -192,10 +192,11 @@ def segment(
     known, ledger = read_ledger(store), Ledger()
     work = [part for plan in plans for part in settle(plan, planned.manifest, known, store, ledger) if part[1]]
     _announce(plans, ledger, events)
+    resources = _model_resources(spec, engine)
     outcomes = engine.map(
         bootstrap.TileWorkers(store.url, planned.reader, planned.model, planned.manifest, spec.engine.threads),
-        chunks(work, spec.engine.chunk_tiles),
-        resources=_model_resources(spec, engine),
+        chunks(work, spec.engine.chunk_tiles, engine.places(resources)),
+        resources=resources,
         split=Chunk.split,
         deadline_s=spec.engine.deadline_s,
         describe=str,

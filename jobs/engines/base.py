@@ -84,6 +84,10 @@ class Engine(Protocol):
         """GPUs that the engine has now, in all; 0 where it has none."""
         ...
 
+    def places(self, resources: Resources) -> int:
+        """How many worker processes `map` would start now; at least 1. A cluster may grow later."""
+        ...
+
     def close(self) -> None:
         """Give back what the engine holds; idempotent."""
         ...

@@ -130,7 +130,8 @@ class RayEngine:
         describe: Callable[[Item], str] = str,
     ) -> Iterator[Outcome[Item, Result]]:
         """See `Engine.map`. Raises `EngineError` if no process can be placed or none can build its worker."""
-        fleet = _RayFleet(factory, resources, may_wait=not self.is_embedded)
+        fleet = _RayFleet(resources, may_wait=not self.is_embedded)
+        fleet.hire(factory)
         limits = dataclasses.replace(self._limits, deadline_s=deadline_s)
         yield from Scheduler[Item, Result](fleet, Backlog(items, split), limits, describe).outcomes()
 
@@ -139,6 +140,10 @@ class RayEngine:
         import ray
 
         return float(ray.cluster_resources().get("GPU", 0.0))
+
+    def places(self, resources: Resources) -> int:
+        """See `Engine.places`. As if nothing else ran on the machines."""
+        return _RayFleet(resources, may_wait=not self.is_embedded).target()
 
     def close(self) -> None:
         """End a private instance with all its processes and files, or leave the cluster; idempotent."""
@@ -159,7 +164,7 @@ class RayEngine:
 class _RayFleet:
     """The scheduler's view of the cluster, for one `map`."""
 
-    def __init__(self, factory: Callable[[], Worker[Any, Any]], resources: Resources, *, may_wait: bool) -> None:
+    def __init__(self, resources: Resources, *, may_wait: bool) -> None:
         import ray
         from ray import exceptions
 
@@ -170,10 +175,14 @@ class _RayFleet:
         self._may_wait = may_wait
         self._nodes: list[dict[str, float]] = []
         self._nodes_at = -math.inf
+        self._factory: Any = None
+        self._actor_class = ray.remote(Host).options(**_actor_options(resources))
         if not may_wait and self._room() == 0:
             raise EngineError(f"{self.describe()}; lower the threads, GPUs or memory per worker")
-        self._factory = ray.put(factory)  # once, however many processes load it
-        self._actor_class = ray.remote(Host).options(**_actor_options(resources))
+
+    def hire(self, factory: Callable[[], Worker[Any, Any]]) -> None:
+        """Say what processes are to load."""
+        self._factory = self._ray.put(factory)  # once, however many processes load it
 
     def target(self) -> int:
         room, asked = self._room(), self._resources.workers

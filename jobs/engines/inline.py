@@ -46,6 +46,11 @@ class InlineEngine:
         """None that could be reserved: the model looks for its device itself."""
         return 0.0
 
+    def places(self, resources: Resources) -> int:
+        """This process."""
+        del resources
+        return 1
+
     def close(self) -> None:
         """Holds nothing."""
 

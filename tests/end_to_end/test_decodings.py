@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from segworkers import model_pixels
 from tests import runs
 from tests.decodings import count_decodings
 from tests.dicom_files import Layout
-from tests.volume_truth import World
+from tests.volume_truth import World, noise
 
 SHAPE = (24, 26, 30)
 SLICE_BYTES = 26 * 30 * 2
@@ -72,3 +74,32 @@ def test_a_model_with_a_spacing_reads_planes_and_still_decodes_a_slice_once(
     run(tmp_path, tmp_path / "out", "500.13MB", spacing=[5.0, 1.5, 1.5], window=[2, 8, 8])
     assert len(slabs_of(tmp_path / "out")) >= 3
     assert told.of("segment") == dict.fromkeys(range(24), 1)
+
+
+@pytest.mark.usefixtures("ray_engine")
+@pytest.mark.parametrize("volumes", [1, 2, 3])
+def test_processes_share_no_volume_but_the_last(volumes: int, tmp_path: Path) -> None:
+    """A slice of a shared volume is decoded by both processes at most, and only around the one place of its parting."""
+    (tmp_path / "notes").mkdir()
+    for k in range(volumes):
+        made = noise(SHAPE, (2.5, 1.0, 1.0), seed=k)
+        replace(made, study={"series": str(k)}).save(tmp_path / "in" / str(k))
+    runs.run(
+        [tmp_path / "in"],
+        tmp_path / "out",
+        f"python:{runs.ROOT / 'tests' / 'user_models' / 'volumes.py'}:Counted",
+        {"level": 9000, "window": [4, 8, 8], "context": [1, 0, 0], "notes": str(tmp_path / "notes")},
+        dicom__crosswalk=str(tmp_path / "ids"),
+        tiling__memory=SLABS,
+        engine__kind="ray",
+        engine__address="auto",
+        engine__workers=2,
+        engine__gpus_per_worker=0,
+    )
+    assert len(runs.rows(tmp_path / "out", "tiles")) >= 3 * volumes
+    told = Counter(line for notes in (tmp_path / "notes").iterdir() for line in notes.read_text().splitlines())
+    assert len(told) == volumes * SHAPE[0]
+    twice = [file for file, times in told.items() if times > 1]
+    assert max(told.values()) <= 2
+    assert len({Path(file).parent for file in twice}) <= volumes % 2
+    assert len(twice) <= 2

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ledger import VOLUME_CALLS, chunks
+from jobs.ledger import chunks
 from schemas.boxes import Zyx
 from schemas.grids import PixelGrid
 from schemas.sources import Source
@@ -46,23 +46,38 @@ def work(uri: str, tiles: int, *, volume: bool) -> tuple[SourcePlan, list[Zyx]]:
     volumes=st.lists(st.integers(1, 40), max_size=12),
     rasters=st.lists(st.integers(1, 30), max_size=5),
     limit=st.none() | st.integers(1, 7),
+    places=st.integers(1, 9),
 )
 def test_calls_hold_every_tile_once_in_order_and_volumes_whole(
-    volumes: list[int], rasters: list[int], limit: int | None
+    volumes: list[int], rasters: list[int], limit: int | None, places: int
 ) -> None:
     todo = [work(f"v{k}", n, volume=True) for k, n in enumerate(volumes)]
     todo += [work(f"r{k}", n, volume=False) for k, n in enumerate(rasters)]
-    found = list(chunks(todo, limit))
+    found = list(chunks(todo, limit, places))
     told = [(plan.source.uri, index) for chunk in found for plan, indices in chunk.parts for index in indices]
     assert told == [(plan.source.uri, index) for plan, indices in todo for index in indices]
-    calls = [sum(any(p is plan for p, _ in chunk.parts) for chunk in found) for plan, _ in todo]
-    if limit is None and len(volumes) >= VOLUME_CALLS:
-        assert all(count == 1 for count in calls[: len(volumes)])
+    calls = [sum(any(p is plan for p, _ in chunk.parts) for chunk in found) for plan, _ in todo[: len(volumes)]]
     if limit is not None:
         assert all(len(chunk) < 2 * limit for chunk in found)
+    else:
+        assert sum(count > 1 for count in calls) < places
+        assert all(count <= places for count in calls)
+
+
+@given(volumes=st.integers(1, 30), places=st.integers(1, 16))
+def test_volumes_are_whole_calls_but_for_the_last_which_all_processes_share(volumes: int, places: int) -> None:
+    slabs = 16
+    found = list(chunks([work(f"v{k}", slabs, volume=True) for k in range(volumes)], None, places))
+    shared = volumes % places
+    whole = volumes - shared
+    assert all(len(chunk) == slabs for chunk in found[:whole])
+    assert all(len(chunk) <= -(-slabs // -(-places // shared)) for chunk in found[whole:])
+    assert (len(found) == whole) == (shared == 0)
 
 
 def test_slabs_of_a_few_volumes_make_enough_calls() -> None:
-    assert [len(chunk) for chunk in chunks([work("v", 16, volume=True)], None)] == [2] * VOLUME_CALLS
+    assert [len(chunk) for chunk in chunks([work("v", 16, volume=True)], None, 8)] == [2] * 8
+    assert [len(chunk) for chunk in chunks([work("v", 16, volume=True)], None, 1)] == [16]
     three = [work(f"v{k}", 9, volume=True) for k in range(3)]
-    assert [len(chunk) for chunk in chunks(three, None)] == [3] * 9
+    assert [len(chunk) for chunk in chunks(three, None, 8)] == [3] * 9
+    assert [len(chunk) for chunk in chunks(three, None, 2)] == [9, 9, 5, 4]

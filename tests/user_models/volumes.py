@@ -1,9 +1,13 @@
 """Models as users write them, for volumes. Loaded by path, never imported by the jobs under test."""
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import find_objects
+
+from segworkers.dicom.decoding import PixelFile
 
 
 class Contrast:
@@ -72,6 +76,21 @@ class Above:
     def predict(self, windows):
         inner = tuple(slice(c, c + w) for c, w in zip(self.context, self.window, strict=True))
         return (windows[:, 0, *inner] > self.level).astype(np.uint8)
+
+
+class Counted(Above):
+    """`Above`, whose process notes each slice that it decodes, as a line with the file's path in the folder `notes`."""
+
+    def __init__(self, device, notes, **options):
+        super().__init__(device, **options)
+        stored = PixelFile.stored
+
+        def noted(self, frame):
+            with (Path(notes) / str(os.getpid())).open("a") as lines:
+                lines.write(f"{self._file.name}\n")
+            return stored(self, frame)
+
+        PixelFile.stored = noted
 
 
 class Truth:
