@@ -1,7 +1,9 @@
-"""Planning: does this image suit this model? Bands, before any work."""
+"""Planning: does this image suit this model? Bands before any work, and volumes shown to models made for images."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,14 @@ import numpy as np
 import pytest
 import rasterio
 
+from jobs.cli import main
 from jobs.loading import load_spec
 from jobs.plan_report import plan
 from jobs.planning import prepare
 from schemas.errors import SpecError
 from tests import runs
+from tests.dicom_slides import Tiling, level
+from tests.volume_truth import ellipsoids
 
 RGB = {"count": 3, "photometric": "RGB"}
 
@@ -110,3 +115,58 @@ def test_a_run_says_it_before_it_starts_and_goes_on(tmp_path: Path) -> None:
     assert any("Planes takes 1 band" in each for each in events.warnings)
     done = {Path(each["source_uri"]).name: each["status"] for each in runs.rows(tmp_path / "out", "images")}
     assert done == {"colour.tif": "failed", "grey.tif": "done"}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two CT series."""
+    folder = tmp_path_factory.mktemp("archive")
+    ellipsoids((6, 40, 44), 2, seed=1).save(folder / "a")
+    replace(ellipsoids((5, 40, 44), 2, seed=2), name="b", study={"series": "2"}).save(folder / "b")
+    return folder
+
+
+def said(*inputs: Path, model: str) -> list[str]:
+    return [each for each in plan(spec(*inputs, model=model)).warnings if each.startswith("modality")]
+
+
+@pytest.mark.parametrize("model", ["nuclei", "nuclei-maskrcnn"])
+def test_volumes_shown_to_a_model_made_for_images_are_warned_about_once(archive: Path, model: str) -> None:
+    (warning,) = said(archive / "a", archive / "b", model=model)
+    assert f"2 of 2 inputs are volumes (2 CT); {model} sees one slice at a time" in warning
+    assert "made for images, not volumes" in warning
+
+
+@pytest.mark.parametrize(
+    "more", ["modalities = ('CT',)", "context = (1, 0, 0)", "spacing = (2, 1, 1)", "orientation = 'LPS'"]
+)
+def test_a_model_that_says_something_of_volumes_is_not_warned_about(archive: Path, tmp_path: Path, more: str) -> None:
+    assert said(archive / "a", model=own(tmp_path, more)) == []
+    assert len(said(archive / "a", model=own(tmp_path))) == 1
+
+
+def test_models_for_volumes_images_and_levels_are_not_warned_about(archive: Path, tmp_path: Path) -> None:
+    assert said(archive / "a", model="threshold") == []
+    (tmp_path / "boxes.py").write_text(PLANES.format(more="pass").replace("(1, 32, 32)", "(4, 32, 32)"))
+    assert said(archive / "a", model=f"python:{tmp_path}/boxes.py:Planes") == []
+    assert said(raster(tmp_path / "grey.tif"), model="nuclei") == []
+
+
+def test_whole_slide_images_are_images(tmp_path: Path) -> None:
+    (tmp_path / "slide").mkdir()
+    level(np.zeros((70, 100, 3), np.uint8), Tiling()).save_as(tmp_path / "slide" / "0.dcm", enforce_file_format=True)
+    report = plan(spec(tmp_path / "slide", model=own(tmp_path)))
+    assert len(report.sources) == 1 and not any(each.startswith("modality") for each in report.warnings)
+
+
+def test_a_run_and_a_plan_on_the_terminal_say_so(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crosswalk = tmp_path / "crosswalk"
+    sets = ["--set", f"dicom.crosswalk={crosswalk}", "--set", "model.device=cpu"]
+    assert main(["plan", str(archive), "--model", "nuclei", *sets, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["model"]["channels"] == [1] and sum("made for images" in each for each in told["warnings"]) == 1
+    events = runs.Recorder()
+    runs.run([archive], tmp_path / "out", own(tmp_path), events=events, dicom__crosswalk=str(crosswalk))
+    assert sum("made for images, not volumes" in each for each in events.warnings) == 1
