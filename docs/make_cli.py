@@ -40,6 +40,7 @@ segworkers plan 'survey/*.tif' --model threshold
 segworkers segment 'survey/*.tif' --model threshold -o out --set model.options.value=128 --engine inline
 segworkers query out "SELECT label, count(*) AS objects, sum(area_m2) AS area_m2 FROM instances GROUP BY label"
 segworkers query out "SELECT * FROM instances WHERE label = 'object'" -o objects.parquet
+segworkers query out "SELECT geometry, label, score, area_m2 FROM instances" -o objects.geojson
 segworkers verify out
 segworkers preview out survey.tif --box 0,0,500,500 -o survey.png
 segworkers evaluate out truth.geojson -o evaluation
@@ -48,6 +49,11 @@ segworkers evaluate out truth.geojson -o evaluation
 Queries are one `SELECT` (also `FROM`, `WITH`, `DESCRIBE`, `SUMMARIZE`) over [`instances`, `images`, `seams`, `tiles`,
 `failures`](tables.md) and `classes`, one row for each image and class. Nothing else can be read, and nothing written.
 `geometry` (OGC:CRS84) and `polygon_px` are shown as WKT; in Parquet they are WKB, and the file is GeoParquet.
+
+A file has all rows or does not appear. `.geojson` (RFC 7946) is for QGIS and web maps: a Feature for each row, its
+place from `geometry` in longitude and latitude, all other columns its properties; `.geojsonl` is the same with a
+Feature a line and nothing around them. Objects of images off the map have no such place, and a query that gives some is
+refused: leave them out with `WHERE geometry IS NOT NULL`.
 """
 
 SPEC = """\

@@ -24,6 +24,8 @@ class QueryFormat(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+    geojson = "geojson"
+    geojsonl = "geojsonl"
     parquet = "parquet"
 
 

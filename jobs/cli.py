@@ -221,6 +221,8 @@ def verify(
         raise SpecError(f"verify: {', '.join(alone)} only with --doubtful: add --doubtful, or leave {them} out")
     # Before the checks, which may take long.
     chosen = check_target(format.value if format else None, output)
+    if chosen in ("geojson", "geojsonl"):
+        raise SpecError("verify: doubtful merges are listed without places: write .csv, .json or .parquet")
     threshold = WEAK if below is None else below
     report = verify_run(out, everything=everything, below=threshold)
     print("\n".join(verify_lines(report)), file=sys.stderr if doubtful else sys.stdout)

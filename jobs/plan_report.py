@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
@@ -154,6 +155,22 @@ def general_warnings(planned: Planned) -> list[str]:
         )
     if manifest.blend != "none" and not any(manifest.overlap):
         found.append("blend: the windows do not overlap, so there is nothing to blend; set model.overlap")
+    found += _modality_warnings(planned)
     if not planned.plans:
         found.append("no usable input")
     return found
+
+
+def _modality_warnings(planned: Planned) -> list[str]:
+    """At most one: that a model which says nothing of volumes is shown some. `threshold` is for any values."""
+    manifest = planned.manifest
+    for_volumes = manifest.modalities or manifest.spacing or manifest.orientation or manifest.shown[0] > 1
+    counts = Counter(each.source.volume.modality for each in planned.plans if each.source.volume is not None)
+    if not counts or for_volumes or planned.model.source is None:
+        return []
+    told = ", ".join(f"{count} {modality}" for modality, count in sorted(counts.items()))
+    return [
+        f"modality: {counts.total()} of {len(planned.plans)} inputs are volumes ({told}); {manifest.name} sees one "
+        "slice at a time and names no modality, like models made for images, not volumes. Unless it was trained on "
+        "such slices, what it finds there means nothing: take a model made for them, or declare `modalities` in it"
+    ]

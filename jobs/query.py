@@ -1,6 +1,6 @@
-"""`segworkers query`: the rows of a SELECT as a text table, CSV, JSON or Parquet.
+"""`segworkers query`: the rows of a SELECT as a text table, CSV, JSON, GeoJSON or Parquet.
 
-CSV, JSON and Parquet are streamed in batches, so a query over millions of objects needs little memory.
+All but the table are streamed in batches, so a query over millions of objects needs little memory.
 """
 # pyarrow has no type information.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -11,25 +11,37 @@ from __future__ import annotations
 import csv
 import errno
 import json
-import math
 import os
 import sys
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.geojson import write_geojson
 from jobs.results import Results, select
+from jobs.row_values import finite, is_geometry, rows
 from schemas.errors import SpecError
+from segworkers.whole_files import appearing
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-Format = Literal["table", "csv", "json", "parquet"]
+Format = Literal["table", "csv", "json", "geojson", "geojsonl", "parquet"]
+
+_BY_SUFFIX: dict[str, Format] = {
+    ".csv": "csv",
+    ".json": "json",
+    ".geojson": "geojson",
+    ".geojsonl": "geojsonl",
+    ".parquet": "parquet",
+    ".txt": "table",
+    "": "table",
+}
 
 SCREEN_ROWS = 200
 """Rows that the `table` format shows unless a limit is given."""
@@ -55,15 +67,13 @@ def run_query(results: Results, query: str, *, format: Format | None, limit: int
     connection = results.connect()
     try:
         relation = select(connection, query)
-        rows = limit if shown is None else shown + 1
-        reader = (relation if rows is None else relation.limit(rows)).to_arrow_reader(_BATCH_ROWS)
-        if chosen == "parquet" and output is not None:
-            write_parquet(reader, output)
-        elif output is None:
+        most = limit if shown is None else shown + 1
+        reader = (relation if most is None else relation.limit(most)).to_arrow_reader(_BATCH_ROWS)
+        if output is None:
             _write_text(reader, sys.stdout, chosen, shown)
         else:
-            with output.open("w", encoding="utf-8", newline="") as stream:
-                _write_text(reader, stream, chosen, shown)
+            with _whole(output) as path:
+                _write_file(reader, path, chosen)
     except (duckdb.Error, pa.ArrowInvalid) as error:
         raise SpecError(f"query failed: {error}") from error
     except OSError as error:
@@ -101,10 +111,28 @@ def check_target(format: Format | None, output: Path | None) -> Format:
 
 def _format_of(output: Path | None) -> Format:
     suffix = output.suffix.lower() if output is not None else ""
-    by_suffix: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table", "": "table"}
-    if suffix not in by_suffix:
-        raise SpecError(f"{output}: expected a name that ends in .csv, .json, .parquet or .txt; or say --format")
-    return by_suffix[suffix]
+    if suffix not in _BY_SUFFIX:
+        *most, last = filter(None, _BY_SUFFIX)
+        raise SpecError(f"{output}: expected a name that ends in {', '.join(most)} or {last}; or say --format")
+    return _BY_SUFFIX[suffix]
+
+
+@contextmanager
+def _whole(output: Path) -> Generator[Path]:
+    """A path to write to; a plain file then appears at `output` with all rows or not at all."""
+    if output.exists() and not output.is_file():  # a pipe or a terminal: nothing may take its place
+        yield output
+        return
+    with appearing(output.resolve()) as partial:
+        yield partial
+
+
+def _write_file(reader: pa.RecordBatchReader, path: Path, format: Format) -> None:
+    if format == "parquet":
+        write_parquet(reader, path)
+        return
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        _write_text(reader, stream, format, None)
 
 
 def _write_text(reader: pa.RecordBatchReader, stream: TextIO, format: Format, shown: int | None) -> None:
@@ -112,6 +140,8 @@ def _write_text(reader: pa.RecordBatchReader, stream: TextIO, format: Format, sh
         write_csv(reader, stream)
     elif format == "json":
         write_json(reader, stream)
+    elif format in ("geojson", "geojsonl"):
+        write_geojson(reader, stream, lines=format == "geojsonl")
     else:
         write_table(reader, stream, shown)
 
@@ -120,7 +150,7 @@ def write_csv(reader: pa.RecordBatchReader, stream: TextIO) -> None:
     """Header and rows; null is empty, nested values are JSON, geometry is WKT, other binary is hexadecimal."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(reader.schema.names)
-    for row in _rows(reader):
+    for row in rows(reader):
         writer.writerow([_csv_cell(value) for value in row])
 
 
@@ -134,20 +164,12 @@ def write_json(reader: pa.RecordBatchReader, stream: TextIO) -> None:
     """A list of objects, one a line; NaN and infinity are null, geometry is WKT."""
     names = reader.schema.names
     separator = "[\n"
-    for row in _rows(reader):
+    for row in rows(reader):
         stream.write(
-            separator + json.dumps(_finite(dict(zip(names, row, strict=True))), default=str, ensure_ascii=False)
+            separator + json.dumps(finite(dict(zip(names, row, strict=True))), default=str, ensure_ascii=False)
         )
         separator = ",\n"
     stream.write("[]\n" if separator == "[\n" else "\n]\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
 def write_parquet(reader: pa.RecordBatchReader, path: Path) -> None:
@@ -160,7 +182,7 @@ def write_parquet(reader: pa.RecordBatchReader, path: Path) -> None:
 
 
 def _geo_metadata(schema: pa.Schema) -> dict[str, str] | None:
-    if "geometry" not in schema.names or not _is_geometry(schema.field("geometry")):
+    if "geometry" not in schema.names or not is_geometry(schema.field("geometry")):
         return None
     column: dict[str, Any] = {"encoding": "WKB", "geometry_types": []}
     return {"geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}})}
@@ -199,7 +221,7 @@ def _text_table(reader: pa.RecordBatchReader, shown: int | None, longest: int) -
     for field in reader.schema:
         number = any(kind(field.type) for kind in _NUMBERS)
         table.add_column(Text(field.name), justify="right" if number else "left")
-    for count, row in enumerate(_rows(reader)):
+    for count, row in enumerate(rows(reader)):
         if count == shown:
             return table, True
         table.add_row(*(Text(shorten(value, longest)) for value in row))
@@ -218,36 +240,3 @@ def shorten(value: Any, longest: int = CELL_WIDTH) -> str:
     text = " ".join(text.split())
     half = longest // 2
     return text if len(text) <= longest else f"{text[: half - 1]} … {text[-(half - 2) :]}"
-
-
-def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
-    geometry = [_is_geometry(field) for field in reader.schema]
-    for batch in reader:
-        columns = [
-            _wkt(column) if is_geometry else [_plain(value) for value in column.to_pylist()]
-            for column, is_geometry in zip(batch.columns, geometry, strict=True)
-        ]
-        yield from zip(*columns, strict=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Decimal):  # sums of integers are 128 bits wide
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _is_geometry(field: pa.Field) -> bool:
-    return (field.metadata or {}).get(b"ARROW:extension:name") == b"geoarrow.wkb"
-
-
-def _wkt(column: pa.Array) -> list[str | None]:
-    import shapely
-
-    return [
-        None if wkb is None else shapely.to_wkt(shapely.from_wkb(wkb), rounding_precision=7)
-        for wkb in column.to_pylist()
-    ]

@@ -20,9 +20,14 @@ from segworkers.model_grid import ModelGrid
 from segworkers.orientation import NO_FLIPS
 from segworkers.plans import SourcePlan
 from segworkers.resampling import model_shape
+from segworkers.segmenters.channels import bands_text
 
 DOUBLES_INPUTS = "doubles_inputs"
 """Reason code of a mosaic that is left out because its files are inputs."""
+WRONG_BANDS = "wrong_bands"
+"""Reason code of an image with more or fewer bands than the network takes."""
+MOST_BANDS = 8
+"""Bands that a message names."""
 
 
 def require_own_pixels(source: Source, named: set[str]) -> None:
@@ -39,6 +44,7 @@ def require_own_pixels(source: Source, named: set[str]) -> None:
 def source_plan(source: Source, manifest: ModelManifest, spec: JobSpec) -> SourcePlan:
     """Windows from the first pixel on, and work tiles. Raises InputError where the model cannot be used on it."""
     bands = _band_indices(source, manifest)
+    _require_channels(source, bands, manifest)
     if source.volume is None:
         grid, flips = _model_grid(source, manifest), NO_FLIPS
     else:
@@ -72,6 +78,23 @@ def _band_indices(source: Source, manifest: ModelManifest) -> tuple[int, ...]:
                 "Name the bands with --set model.bands=[…], by name or 0-based index.",
             )
     return tuple(found)
+
+
+def _require_channels(source: Source, bands: tuple[int, ...], manifest: ModelManifest) -> None:
+    """Refuse an image with more or fewer bands than the network takes. Raises InputError (`wrong_bands`)."""
+    if not manifest.channels or len(bands) in manifest.channels:
+        return
+    names = [source.bands[index] for index in bands]
+    shown = ", ".join(names[:MOST_BANDS]) + (", …" if len(names) > MOST_BANDS else "")
+    alpha = " beside alpha" if source.alpha_band is not None else ""
+    fewer = [number for number in manifest.channels if number < len(bands)]
+    chosen = bands[: max(fewer)] if fewer else bands * min(manifest.channels) if len(bands) == 1 else ()
+    example = f", such as {list(chosen)}" if chosen else ""
+    raise InputError(
+        WRONG_BANDS,
+        f"{manifest.name} takes {bands_text(manifest.channels)}; {source.uri} has {len(bands)}{alpha}: {shown}.",
+        f"Choose with --set model.bands=[…], by name or 0-based index{example}; or leave such images out.",
+    )
 
 
 def _model_grid(source: Source, manifest: ModelManifest) -> ModelGrid:

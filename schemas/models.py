@@ -42,6 +42,8 @@ class ModelManifest:
     (Kirillov et al., Panoptic Segmentation, CVPR 2019). Their connected parts are rows like any other."""
     bands: tuple[str | int, ...] | None = None
     """Bands by name or 0-based index in the order the model wants; None: all bands but alpha."""
+    channels: tuple[int, ...] = ()
+    """Numbers of bands that the network takes: images with others are refused before any work. () where not known."""
     normalise: Normalisation = "none"
     context: Zyx = (0, 0, 0)
     """Pixels (z, y, x) that the model is shown beyond its window on every side, for networks that answer for less than
@@ -79,16 +81,17 @@ class ModelManifest:
                 f"{self.name}: overlap must lie between 0 and half the window in z, y and x, "
                 f"got overlap={self.overlap} for window={self.window}"
             )
-        if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"{self.name}: classes must be distinct and at least one, got {self.classes}")
-        if not set(self.stuff) <= set(self.classes):
-            raise ValueError(f"{self.name}: stuff must be among the classes {self.classes}, got {self.stuff}")
+        _require_classes(self)
         if self.blend not in ("none", "gaussian"):
             raise ValueError(f"{self.name}: blend must be none or gaussian, got {self.blend!r}")
         if self.blend != "none" and self.kind != "dense":
             raise ValueError(
                 f"{self.name}: blend={self.blend} averages the class probabilities of dense models, "
                 f"this one's kind is {self.kind}; leave blend out"
+            )
+        if len(set(self.channels)) != len(self.channels) or any(n < 1 for n in self.channels):
+            raise ValueError(
+                f"{self.name}: channels must be distinct numbers of bands of at least 1, got {self.channels}"
             )
         if any(c < 0 for c in self.context):
             raise ValueError(f"{self.name}: context must be at least 0 in z, y and x, got {self.context}")
@@ -115,6 +118,14 @@ class ModelManifest:
         """What the model is given (z, y, x): the window with its context."""
         z, y, x = (w + 2 * c for w, c in zip(self.window, self.context, strict=True))
         return (z, y, x)
+
+
+def _require_classes(manifest: ModelManifest) -> None:
+    name, classes, stuff = manifest.name, manifest.classes, manifest.stuff
+    if not classes or len(set(classes)) != len(classes):
+        raise ValueError(f"{name}: classes must be distinct and at least one, got {classes}")
+    if not set(stuff) <= set(classes):
+        raise ValueError(f"{name}: stuff must be among the classes {classes}, got {stuff}")
 
 
 def _is_orientation(text: str) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import cast
 
 import numpy as np
 
-from schemas.bundles import ModelBundle
 from schemas.errors import SegworkersError, SpecError, TileError
 from schemas.models import ModelManifest
 from segworkers.segmenters.base import DenseAnswer, DenseMaps, DenseProbabilities, Segmenter, WindowMasks
@@ -20,8 +18,6 @@ from segworkers.segmenters.published_models import prior_of
 
 _CHANNELS = (1, 3, 2, 4)
 """Numbers of channels to try where the bundle does not tell; the most frequent first."""
-_SHAPED = ("star-unet", "unet", "compact")
-"""Families whose parameters say how many channels the network sees, in `shape.bands`."""
 _FAILURES = (TileError, RuntimeError, ValueError, TypeError, AssertionError)
 """What networks and their runtimes raise on a number of channels that they do not take."""
 
@@ -61,17 +57,7 @@ def _file_problems(bundle: OpenBundle) -> list[str]:
 
 def _answer_problems(bundle: OpenBundle, progress: Callable[[str], None]) -> list[str]:
     progress(f"{bundle.definition.name}: asking the network about zeros")
-    definition = bundle.definition
-    return zeros_problems(_load(bundle), int("prior" in definition.parameters), _channels(definition))
-
-
-def _channels(definition: ModelBundle) -> int | None:
-    """How many channels the network sees, where the bundle tells."""
-    if definition.manifest.bands is not None:
-        return len(definition.manifest.bands)
-    shape = definition.parameters.get("shape") if definition.family in _SHAPED else None
-    bands = cast("Mapping[str, object]", shape).get("bands") if isinstance(shape, Mapping) else None
-    return bands if isinstance(bands, int) else None
+    return zeros_problems(_load(bundle), int("prior" in bundle.definition.parameters))
 
 
 def _load(bundle: OpenBundle) -> Segmenter:
@@ -81,19 +67,18 @@ def _load(bundle: OpenBundle) -> Segmenter:
     return load_opened(bundle, plan_bundle(bundle, {}), {}, pick_device("auto"))
 
 
-def zeros_problems(model: Segmenter, extra: int = 0, channels: int | None = None) -> list[str]:
+def zeros_problems(model: Segmenter, extra: int = 0) -> list[str]:
     """What is wrong with a model's answer to one batch of zeros, without the model's name.
 
-    extra: channels beside the image's. channels: the image's, where they are known and the manifest names no bands;
-    else several numbers are tried, and the first failure is told where the model answers none.
+    extra: channels beside the image's. Where the manifest does not tell how many the image has, several numbers are
+    tried, and the first failure is told where the model answers none.
     """
     manifest = model.manifest
-    if manifest.bands is not None:
-        channels = len(manifest.bands)
+    numbers = (len(manifest.bands),) if manifest.bands is not None else manifest.channels or _CHANNELS
     count = prod(manifest.batch)
     valid = np.ones((count, *manifest.shown), bool)
     failures: list[str] = []
-    for number in _CHANNELS if channels is None else (channels,):
+    for number in numbers:
         try:
             answer = model.predict(np.zeros((count, number + extra, *manifest.shown), np.float32), valid)
         except _FAILURES as error:

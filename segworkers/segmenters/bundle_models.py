@@ -54,6 +54,18 @@ def plan_bundle(bundle: OpenBundle, options: Mapping[str, object]) -> ModelManif
     return manifest
 
 
+def channels_of(definition: ModelBundle) -> tuple[int, ...]:
+    """Numbers of bands that a bundle's network takes; () where it does not say, or its parameters are wrong."""
+    if definition.family == bundle_code.FAMILY:
+        return definition.manifest.channels
+    try:
+        family = family_of(definition.family, definition.name)
+        parameters = parameters_of(definition, family, {})
+        return plan_family(definition.family, definition.manifest, parameters, definition.name).channels
+    except SpecError:
+        return definition.manifest.channels
+
+
 def load_bundle(place: BundlePlace, spec: ModelSpec, manifest: ModelManifest) -> Segmenter:
     """Load a bundle's model in this process; files with an address are fetched where this machine has none.
 
@@ -106,7 +118,8 @@ def _identity(bundle: OpenBundle, options: Mapping[str, object], manifest: Model
         "family": [definition.family, family.revision],
         "weights": {each.name: each.sha256 or each.uri for each in definition.weights},
         "parameters": parameters_of(definition, family, options),
-        "manifest": asdict(manifest),
+        # What is refused before any work changes no answer.
+        "manifest": {name: value for name, value in asdict(manifest).items() if name != "channels"},
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from schemas.models import ModelManifest
 from segworkers.segmenters import options as parse
+from segworkers.segmenters.channels import taking
 from segworkers.segmenters.maskrcnn_options import MaskRcnnSettings, maskrcnn_settings
 from segworkers.segmenters.options import Options
 
@@ -71,9 +72,12 @@ def compact_parameters(
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
-    """Check the parameters. Raises SpecError."""
-    compact_parameters(manifest, parameters)
-    return manifest
+    """The manifest with what the network takes, one band for all too, after checking the parameters.
+
+    Raises SpecError.
+    """
+    shape, _ = compact_parameters(manifest, parameters)
+    return taking(manifest, 1, shape.bands)
 
 
 def _anything(value: object) -> object:

@@ -19,6 +19,7 @@ OPTIONAL = (
         "name",
         "stuff",
         "bands",
+        "channels",
         "normalise",
         "context",
         "resolution",
@@ -160,6 +161,14 @@ def _bands(value: Any) -> tuple[str | int, ...] | None:
     return tuple(band if isinstance(band, str) and band else _whole(band, 0) for band in value)
 
 
+def _channels(value: Any) -> tuple[int, ...]:
+    if isinstance(value, _INTEGERS):
+        return (_whole(value, 1),)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError
+    return tuple(_whole(number, 1) for number in cast(Sequence[object], value))
+
+
 def _positive(value: Any) -> float | None:
     if value is None:
         return None
@@ -199,6 +208,7 @@ _EXPECTED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "name": ("a name", _text),
     "stuff": ("a list or tuple of names among the classes, or empty", _optional_names),
     "bands": ("a list of band names or indices from 0, or None", _bands),
+    "channels": ("a number of bands of at least 1, or a list or tuple of them", _channels),
     "normalise": (
         "'none', 'unit', 'percentile', 'zscore' or 'otsu'",
         _one_of("none", "unit", "percentile", "zscore", "otsu"),

@@ -23,6 +23,7 @@ from schemas.errors import SpecError, TileError
 from schemas.models import ModelManifest
 from segworkers.segmenters import options as parse
 from segworkers.segmenters.base import DenseAnswer, DenseMaps, DenseProbabilities, WindowMasks
+from segworkers.segmenters.channels import taking
 from segworkers.segmenters.families import HEAD_OPTIONS
 from segworkers.segmenters.head_reading import read_head, read_outputs
 from segworkers.segmenters.heads import Form, Head, Outputs
@@ -81,6 +82,12 @@ class InputSettings:
         return arranged(values.astype(self.dtype, copy=False), self.axes)
 
     @property
+    def shown_as(self) -> int:
+        """Channels that a single band becomes."""
+        given = (self.mean, self.std, self.fill)
+        return max(self.repeat, *(len(numbers) for numbers in given if numbers is not None), 1)
+
+    @property
     def _changes(self) -> bool:
         return self.range is not None or self.mean is not None or self.std is not None
 
@@ -126,8 +133,20 @@ def read_foreign(
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
     """The manifest, after checking the parameters; for the driver. Raises SpecError."""
-    read_foreign(manifest, parameters)
-    return manifest
+    return with_channels(manifest, read_foreign(manifest, parameters))
+
+
+def with_channels(manifest: ModelManifest, settings: ForeignSettings, network: int | None = None) -> ModelManifest:
+    """The manifest with the numbers of bands that can be shown to the network, where they are known.
+
+    network: channels that it takes, where its file or definition says so; else what is done for each channel tells.
+    Raises SpecError where the manifest declares others.
+    """
+    shown = settings.input.shown_as
+    wanted = network or (shown if shown > 1 else None)
+    if wanted is None:
+        return manifest
+    return taking(manifest, wanted, *((1,) if shown == wanted else ()))
 
 
 def network_file(settings: ForeignSettings, weights: Path, default: str, where: str) -> Path:

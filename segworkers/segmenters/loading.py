@@ -12,6 +12,7 @@ from schemas.models import ModelManifest
 from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.bundle_models import load_bundle, resolve_bundle
 from segworkers.segmenters.bundles import is_bundle, open_bundle
+from segworkers.segmenters.channels import bands_text
 from segworkers.segmenters.maskrcnn_options import Version, maskrcnn_settings
 from segworkers.segmenters.model_spec import (
     BundlePlace,
@@ -82,11 +83,16 @@ def require_usable(reference: str, declared: ModelManifest, manifest: ModelManif
     """Refuse what a model is known not to do; for the driver, before any work starts.
 
     declared: what the model says of itself; manifest: what the run uses. Raises SpecError: for blending a model that
-    gives no probabilities, and for another window where it is a part of a network. Whether a user's model does shows at
-    its first answer.
+    gives no probabilities, for more or fewer bands than a network takes, and for another window where it is a part of a
+    network. What a user's model does not say shows at its first answer.
     """
     if manifest.blend != "none" and reference == "threshold":
         raise SpecError(f"model.blend={manifest.blend}: threshold gives classes without probabilities; leave it out")
+    if manifest.bands is not None and manifest.channels and len(manifest.bands) not in manifest.channels:
+        raise SpecError(
+            f"model.bands={list(manifest.bands)}: {manifest.name} takes {bands_text(manifest.channels)}, "
+            f"found {len(manifest.bands)}; name as many as it takes"
+        )
     if any(declared.context) and manifest.window != declared.window and _has_one_window(reference):
         raise SpecError(
             f"model.window={list(manifest.window)}: {reference} answers for windows of {list(declared.window)} voxels "

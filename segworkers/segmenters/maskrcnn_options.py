@@ -10,10 +10,14 @@ from schemas.boxes import Zyx
 from schemas.errors import SpecError
 from schemas.models import ModelManifest, Normalisation
 from segworkers.segmenters import options as parse
+from segworkers.segmenters.channels import taking
 from segworkers.segmenters.options import Options
 
 Version = Literal["v1", "v2"]
 """torchvision's `maskrcnn_resnet50_fpn` and `maskrcnn_resnet50_fpn_v2`."""
+
+TAKES = (1, 3)
+"""Numbers of bands: red, green and blue, or one that is shown as all three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,7 @@ def maskrcnn_settings(options: Mapping[str, object]) -> MaskRcnnSettings:
     )
     if settings.window[0] != 1 or settings.overlap[0] != 0:
         read.problems.append(f"model.options.window: Mask R-CNN sees planes, z must be 1, found {settings.window}")
-    if settings.bands is not None and len(settings.bands) not in (1, 3):
+    if settings.bands is not None and len(settings.bands) not in TAKES:
         read.problems.append(f"model.options.bands: expected one or three bands, found {len(settings.bands)}")
     if any(2 * o > w for o, w in zip(settings.overlap, settings.window, strict=True)):
         read.problems.append(
@@ -110,7 +114,7 @@ def plan(manifest: ModelManifest, parameters: Mapping[str, object]) -> ModelMani
         there = ", ".join(manifest.classes)
         raise SpecError(f"{manifest.name}: model.options.keep: no class {', '.join(unknown)}; there are {there}")
     kept = tuple(name for name in manifest.classes if settings.keep is None or name in settings.keep)
-    return replace(manifest, classes=kept)
+    return taking(replace(manifest, classes=kept), *TAKES)
 
 
 def maskrcnn_manifest(settings: MaskRcnnSettings, name: str, classes: tuple[str, ...]) -> ModelManifest:
@@ -122,6 +126,7 @@ def maskrcnn_manifest(settings: MaskRcnnSettings, name: str, classes: tuple[str,
         overlap=settings.overlap,
         classes=classes,
         bands=settings.bands,
+        channels=TAKES,
         normalise=settings.normalise,
         resolution=settings.resolution,
         batch=settings.batch,

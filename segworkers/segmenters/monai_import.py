@@ -145,7 +145,7 @@ def _bundle(
     if network is not None:
         parameters["network"] = network
     try:
-        manifest = _manifest(config, chosen, mapped, names, window)
+        manifest = _manifest(config, chosen, mapped, names, window, network)
         plan_family(family, manifest, parameters, str(config.folder))
     except (ValueError, SpecError) as error:
         problems += error.problems if isinstance(error, SpecError) else [str(error)]
@@ -155,7 +155,12 @@ def _bundle(
 
 
 def _manifest(
-    config: MonaiConfig, chosen: ImportChoices, mapped: Mapped, names: tuple[str, ...], window: Zyx
+    config: MonaiConfig,
+    chosen: ImportChoices,
+    mapped: Mapped,
+    names: tuple[str, ...],
+    window: Zyx,
+    network: Mapping[str, Any] | None,
 ) -> ModelManifest:
     """Raises ValueError where the numbers do not fit together."""
     quarter = zyx([side // 4 if side > 1 else 0 for side in window])
@@ -165,6 +170,7 @@ def _manifest(
         window=window,
         overlap=chosen.overlap or mapped.overlap or quarter,
         classes=names,
+        channels=_channels(config, network),
         normalise=chosen.normalise or mapped.normalise,
         spacing=mapped.spacing,
         orientation=mapped.orientation,
@@ -215,6 +221,12 @@ def _classes(config: MonaiConfig, outputs: int, mapped: Mapped) -> tuple[str, ..
     if names and (mapped.argmax or mapped.activation == "softmax" or "background" in names[0].lower()):
         names = names[1:]
     return tuple(re.sub(r"\s+", "_", name.strip().lower()) for name in names) if all(names) else ()
+
+
+def _channels(config: MonaiConfig, network: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """Of the input, as metadata.json says; a definition of the network says it itself."""
+    said = _described(config, "inputs").get("num_channels")
+    return () if said is None or network is not None else (int(said),)
 
 
 def _modalities(config: MonaiConfig, mapped: Mapped) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
-from segworkers.segmenters.foreign import ForeignSettings, read_foreign
+from segworkers.segmenters.foreign import ForeignSettings, read_foreign, with_channels
 
 _TARGET = re.compile(r"(monai\.networks\.nets\.([a-z0-9_]+\.)?)?(?P<name>[A-Z]\w*)")
 NETWORKS = (
@@ -75,5 +75,6 @@ def read_monai_parameters(
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
     """The manifest, after checking the parameters; for the driver. Raises SpecError."""
-    read_monai_parameters(manifest, parameters)
-    return manifest
+    settings, network = read_monai_parameters(manifest, parameters)
+    channels = network.arguments.get("in_channels")
+    return with_channels(manifest, settings, channels if isinstance(channels, int) else None)

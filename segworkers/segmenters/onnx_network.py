@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
-from segworkers.segmenters.foreign import ForeignSegmenter, network_file, read_foreign
+from segworkers.segmenters.foreign import ForeignSegmenter, network_file, read_foreign, with_channels
 
 _OWN = ("data",)
 _EXTRA = 'pip install "segworkers[onnx]"'
@@ -27,9 +27,9 @@ _EXTRA = 'pip install "segworkers[onnx]"'
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
     """The manifest, after checking the parameters; for the driver. Raises SpecError."""
-    read_foreign(manifest, parameters, _OWN)
+    settings = read_foreign(manifest, parameters, _OWN)
     _data_files(parameters, manifest.name)
-    return manifest
+    return with_channels(manifest, settings)
 
 
 def load(manifest: ModelManifest, parameters: Mapping[str, Any], weights: Path, device: str) -> ForeignSegmenter:

@@ -15,6 +15,7 @@ from schemas.models import ModelManifest
 from segworkers.segmenters.base import Segmenter
 from segworkers.segmenters.bundle_json import WITH_PRIOR
 from segworkers.segmenters.bundles import open_bundle
+from segworkers.segmenters.channels import taking
 from segworkers.segmenters.families import weights_path
 from segworkers.segmenters.options import Options
 from segworkers.segmenters.two_stage import Prior
@@ -29,7 +30,7 @@ def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifes
     read.take("weights", str, None)
     read.take("prior", lambda value: value, None)
     read.finish()
-    return manifest
+    return taking(manifest, 1)
 
 
 def load_deepmeta(manifest: ModelManifest, parameters: Mapping[str, Any], weights: Path, device: str) -> Segmenter:

@@ -12,7 +12,9 @@ from schemas.bundles import FILE_NAME, Code, ModelBundle, WeightsFile
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
 from segworkers.readers.locations import redact
+from segworkers.segmenters.bundle_models import channels_of
 from segworkers.segmenters.bundles import OpenBundle, open_bundle, shipped_names
+from segworkers.segmenters.channels import bands_text
 
 FIRST_STAGES = ("liver",)
 """Bundles of the package that others begin with; a job cannot name them."""
@@ -69,6 +71,7 @@ def card_text(bundle: ModelBundle, state: str = "") -> str:
         ("modality", ", ".join(manifest.modalities)),
         ("window", _window(manifest)),
         ("bands", "" if manifest.bands is None else ", ".join(map(str, manifest.bands))),
+        ("channels", bands_text(takes) if (takes := channels_of(bundle)) else ""),
         ("normalise", "" if manifest.normalise == "none" else manifest.normalise),
         ("parameters", ", ".join(f"{name} = {value}" for name, value in bundle.parameters.items() if name != "prior")),
     ]

@@ -17,6 +17,7 @@ from segworkers.segmenters.bundle_json import bundle_text, parse_bundle
 from segworkers.segmenters.bundle_models import parameters_of
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
+from segworkers.segmenters.channels import bands_text, taking
 from segworkers.segmenters.families import family_of, plan_family, require_listed
 from segworkers.segmenters.new_bundles import new_folder, require_new
 from segworkers.segmenters.options import Options
@@ -54,9 +55,10 @@ class TwoStages:
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
-    """Check the parameters of both stages too; for the driver. Raises SpecError."""
-    read_stages(manifest, parameters)
-    return manifest
+    """The manifest with what both stages take, after checking the parameters; for the driver. Raises SpecError."""
+    stages = read_stages(manifest, parameters)
+    numbers = _taken(stages.detector, stages.segmenter, stages.detector_bands, stages.segmenter_bands)
+    return taking(manifest, *numbers) if numbers else manifest
 
 
 def read_stages(manifest: ModelManifest, parameters: Mapping[str, Any]) -> TwoStages:
@@ -113,12 +115,48 @@ def _misfits(manifest: ModelManifest, detector: Stage, segmenter: Stage, choices
             f"parameters.fit: native shows {manifest.resolution} m a pixel, the segmenter is for "
             f"{segmenter.manifest.resolution}; use resize"
         )
+    problems += _band_misfits(detector, segmenter, choices["detector_bands"], choices["segmenter_bands"])
     named = detector if choices["labels"] == "detector" else segmenter
     if named.manifest.classes != manifest.classes:
         problems.append(
             f"manifest.classes: expected the {choices['labels']}'s, {named.manifest.classes}, found {manifest.classes}"
         )
     return problems
+
+
+def _band_misfits(
+    detector: Stage, segmenter: Stage, first: tuple[int, ...] | None, second: tuple[int, ...] | None
+) -> list[str]:
+    """first, second: positions among the window's channels that the stages are shown; None for all."""
+    problems = [
+        f"parameters.{role}_bands: the {role} takes {bands_text(stage.manifest.channels)}, found {list(chosen)}"
+        for role, stage, chosen in (("detector", detector, first), ("segmenter", segmenter, second))
+        if chosen is not None and stage.manifest.channels and len(chosen) not in stage.manifest.channels
+    ]
+    if _taken(detector, segmenter, first, second) == ():
+        problems.append(
+            f"parameters: no image fits both stages: the detector takes {_told(detector, first)}, the segmenter "
+            f"{_told(segmenter, second)}; choose with detector_bands or segmenter_bands"
+        )
+    return problems
+
+
+def _taken(
+    detector: Stage, segmenter: Stage, first: tuple[int, ...] | None, second: tuple[int, ...] | None
+) -> tuple[int, ...] | None:
+    """Numbers of bands that fit both stages; None where that is not known."""
+    shown = ((detector, first), (segmenter, second))
+    wanted = [set(stage.manifest.channels) for stage, chosen in shown if chosen is None and stage.manifest.channels]
+    if not wanted:
+        return None
+    least = max((position + 1 for _, chosen in shown for position in chosen or ()), default=1)
+    return tuple(number for number in sorted(wanted[0].intersection(*wanted[1:])) if number >= least)
+
+
+def _told(stage: Stage, chosen: tuple[int, ...] | None) -> str:
+    if chosen is not None:
+        return f"the bands {list(chosen)}"
+    return bands_text(stage.manifest.channels) if stage.manifest.channels else "any"
 
 
 def _stage(role: str, shown: Mapping[str, Any]) -> Any:

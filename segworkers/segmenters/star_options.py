@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from schemas.models import ModelManifest
 from segworkers.segmenters import options as parse
+from segworkers.segmenters.channels import taking
 from segworkers.segmenters.options import Options
 from segworkers.segmenters.star_decoding import StarSettings
 
@@ -61,9 +62,9 @@ def star_parameters(manifest: ModelManifest, parameters: Mapping[str, object]) -
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
-    """Check the parameters. Raises SpecError."""
-    star_parameters(manifest, parameters)
-    return manifest
+    """The manifest with what the network takes, after checking the parameters. Raises SpecError."""
+    shape, _ = star_parameters(manifest, parameters)
+    return taking(manifest, shape.bands)
 
 
 def _misfits(manifest: ModelManifest, shape: StarShape) -> list[str]:

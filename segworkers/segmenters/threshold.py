@@ -56,6 +56,7 @@ class ThresholdSegmenter:
                 kind="dense",
                 classes=classes,
                 bands=band,
+                channels=(1,),
                 normalise=cast(Normalisation, "otsu" if levels is None else normalise or "none"),
                 connectivity=connectivity,
                 resolution=resolution,

@@ -60,6 +60,11 @@ class Exportable:
     detector: bool = False
     """Whether it takes a list of images and names its outputs, as torchvision's detectors do: TorchScript only."""
 
+    @property
+    def takes(self) -> tuple[int, ...]:
+        """Numbers of bands that an image may have."""
+        return (1, self.channels) if self.input.get("repeat") == self.channels > 1 else (self.channels,)
+
 
 def export_bundle(reference: str, target: Target, folder: Path) -> ModelBundle:
     """Write a bundle of the family `target` into `folder` that answers as the bundle `reference` does.
@@ -99,7 +104,8 @@ def _described(given: ModelBundle, target: Target, what: Exportable, folder: Pat
     return ModelBundle(
         name=name,
         family=target,
-        manifest=replace(given.manifest, name=name),
+        # A file does not say it, and who plans a run does not open it.
+        manifest=replace(given.manifest, name=name, channels=what.takes),
         card=replace(given.card, limits=limits),
         weights=(weights_file(folder, TARGETS[target]),),
         parameters={

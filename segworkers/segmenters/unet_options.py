@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from schemas.models import ModelManifest
 from segworkers.segmenters import options as parse
+from segworkers.segmenters.channels import taking
 from segworkers.segmenters.options import Options
 
 
@@ -54,9 +55,8 @@ def unet_shape(manifest: ModelManifest, parameters: Mapping[str, object]) -> UNe
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
-    """Check the parameters. Raises SpecError."""
-    unet_shape(manifest, parameters)
-    return manifest
+    """The manifest with what the network takes, after checking the parameters. Raises SpecError."""
+    return taking(manifest, unet_shape(manifest, parameters).bands)
 
 
 def _shape(value: object) -> UNetShape:

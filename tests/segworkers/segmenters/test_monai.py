@@ -141,6 +141,7 @@ def test_what_the_configuration_says_is_in_the_manifest(form: str, tmp_path: Pat
         window=(8, 12, 16),
         overlap=(4, 6, 8),
         classes=("spleen",),
+        channels=(1,),
         spacing=(2.0, 1.25, 1.5),
         orientation="RAS",
         modalities=("CT",),

@@ -114,6 +114,7 @@ def test_the_published_models_are_the_same_as_ever() -> None:
         context=(24, 46, 46),
         overlap=(0, 0, 0),
         classes=("liver_lesion",),
+        channels=(1,),
         spacing=(3.0, 1.0, 1.0),
         orientation="RAS",
         modalities=("CT",),

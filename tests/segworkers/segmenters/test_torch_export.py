@@ -110,6 +110,7 @@ def test_an_export_gives_the_same_instances(target: Any, native: Path, tmp_path:
     assert sum(map(len, theirs)) > 10, "there is something to compare"
     bundle = export_bundle(str(native), target, tmp_path / "out")
     assert bundle == open_bundle(str(tmp_path / "out")).definition
+    assert bundle.manifest.channels == (1,), "nobody opens the file to plan a run"
     ours = instances(loaded(str(tmp_path / "out")), windows, valid)
     assert [[row[:3] for row in window] for window in ours] == [[row[:3] for row in window] for window in theirs]
     for mine, native_rows in zip(ours, theirs, strict=True):
@@ -194,7 +195,7 @@ def test_an_export_of_several_bands_is_verified_as_the_printed_command_says(
     assert printed.endswith("; segworkers models verify ./out.net")
     path = printed.split()[-1]
     made = open_bundle(path).definition
-    assert made.manifest.bands is None
+    assert made.manifest.bands is None and made.manifest.channels == (3,)
     assert model_text("verify", path) == f"{made.name}: as it says"
     write_bundle(replace(made, manifest=replace(made.manifest, bands=(0,))), tmp_path / "out.net")
     with pytest.raises(VerifyError) as caught:
@@ -228,7 +229,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:RCNN always returns")
 def test_mask_rcnn_as_torchscript_gives_the_same_instances(detector: Path, tmp_path: Path) -> None:
-    export_bundle(str(detector), "torchscript", tmp_path / "out")
+    assert export_bundle(str(detector), "torchscript", tmp_path / "out").manifest.channels == (1, 3)
     windows, valid = pictures()
     theirs, ours = (instances(loaded(str(each)), windows, valid) for each in (detector, tmp_path / "out"))
     assert sum(map(len, theirs)) >= 10
