@@ -185,7 +185,7 @@ def _close(
     inside[closed] = True
     here = inside[pairs.i] & inside[pairs.j]
     own = views.take(closed)
-    facts = ViewFacts(own.window, own.rank, pixels[closed], own.marginal)
+    facts = ViewFacts(own.window, own.rank, pixels[closed], own.marginal, own.cut)
     return assemble(own, group_views(facts, _renumber(pairs.take(here), closed, len(views)), kind[here]), lattice)
 
 

@@ -7,8 +7,9 @@
 2. linked views are one object, over any number of windows (union-find);
 3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
    weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours. Links of
-   a view that another window saw as two objects come last, so it joins one of these and not both. Only parts of what
-   another window saw whole (`segworkers.slivers`) may be together;
+   a view that another window saw as two objects come last, so it joins one of these and not both; nor does it join to
+   anything else what some window shows whole. Only parts of what another window saw whole, and no window as two
+   (`segworkers.slivers`), may be together;
 4. views that lie in other windows' cells for the most part, and that larger views of other windows cover, are slivers
    of those and go, where nothing else was linked to them (`segworkers.slivers`).
 
@@ -40,9 +41,10 @@ windows' borders, two halves of an object meet in a pixel's width. Weak links ca
 """
 
 
-LINK, PART, COVER, APART = 1, 2, 3, 4
+LINK, PART, COVER, APART, INSIDE = 1, 2, 3, 4, 5
 """What two views may be to each other: the same object; one a part of the other; one a sliver of the other; one of two
-that its window saw side by side where the other says one."""
+that its window saw side by side where the other says one; the same object, and where both windows saw it one holds all
+pixels of the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,7 @@ class ViewFacts:
     rank: NDArray[np.int64]
     pixels: NDArray[np.int64]
     marginal: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
 
     @cached_property
     def key(self) -> NDArray[np.int64]:
@@ -111,16 +114,18 @@ class Groups:
 
 
 def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Groups:
-    """Steps 2 to 4. kind: (k,) LINK, PART, COVER or APART for each pair, as `slivers.relations` gives them."""
+    """Steps 2 to 4. kind: (k,) of each pair, as `slivers.relations` gives them."""
     n = len(facts.window)
-    linked = pairs.take((kind == LINK) | (kind == PART))
-    # Parts have a seat of their own: two of one window may be together where one of them is a part.
-    seat = facts.window.copy()
-    parts = np.unique(pairs.i[kind == PART])
-    seat[parts] = int(seat.max(initial=0)) + 1 + np.arange(len(parts))
     glued = np.zeros(n, bool)
     glued[pairs.j[kind == APART]] = True
-    linked = linked.take(_without_conflicts(facts, linked, groups_of(n, linked.i, linked.j), seat, glued))
+    is_part = (kind == PART) & ~glued[pairs.j]  # of what covers two objects anything may be a part
+    is_linked = (kind == LINK) | (kind == INSIDE) | is_part
+    linked, inside = pairs.take(is_linked), kind[is_linked] == INSIDE
+    # Parts have a seat of their own: two of one window may be together where one of them is a part.
+    seat = facts.window.copy()
+    parts = np.unique(pairs.i[is_part])
+    seat[parts] = int(seat.max(initial=0)) + 1 + np.arange(len(parts))
+    linked = linked.take(_without_conflicts(facts, linked, inside, seat, glued))
     group = groups_of(n, linked.i, linked.j)
     group = _without_slivers(facts, group, pairs.take(kind == COVER))
     present = np.zeros(int(group.max(initial=-1)) + 1, bool)
@@ -156,48 +161,77 @@ def _greedy(order: Any, i: Any, j: Any, window: Any) -> Any:  # pragma: no cover
 
 
 def _without_conflicts(
-    facts: ViewFacts, linked: Pairs, group: NDArray[np.int64], seat: NDArray[np.int64], glued: NDArray[np.bool_]
+    facts: ViewFacts,
+    linked: Pairs,
+    inside: NDArray[np.bool_],
+    seat: NDArray[np.int64],
+    glued: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Which links stay (step 3); sets without two views on one seat, which is a window, keep them all.
+    """Which links stay (step 3); all of those sets that hold neither two views on one seat nor a glued view.
 
-    glued: (n,) views that another window saw as two objects.
+    inside: (k,) links of kind INSIDE. seat: (n,) windows, but for parts. glued: (n,) views that were seen as two.
     """
     keep = np.ones(len(linked), bool)
-    n = len(group)
-    pair = group * (int(seat.max(initial=0)) + 1) + seat
-    order = np.argsort(pair)
-    twice = np.diff(pair[order]) == 0
-    conflicted = np.zeros(n, bool)
-    conflicted[group[order[1:][twice]]] = True
-    doubtful = np.flatnonzero(conflicted[group[linked.i]])
-    if not len(doubtful):
+    n = len(seat)
+    group = groups_of(n, linked.i, linked.j)
+    doubtful = np.zeros(n, bool)
+    doubtful[group[glued]] = True
+    place = group * (int(seat.max(initial=0)) + 1) + seat
+    order = np.argsort(place)
+    doubtful[group[order[1:][np.diff(place[order]) == 0]]] = True
+    rows = np.flatnonzero(doubtful[group[linked.i]])
+    if not len(rows):
         return keep
     key = facts.key
-    low = np.minimum(key[linked.i], key[linked.j])[doubtful]
-    high = np.maximum(key[linked.i], key[linked.j])[doubtful]
-    order = doubtful[_strongest_first(linked.overlap[doubtful], linked.shared[doubtful], low, high)]
+    low = np.minimum(key[linked.i], key[linked.j])[rows]
+    high = np.maximum(key[linked.i], key[linked.j])[rows]
+    order = rows[_strongest_first(linked.overlap[rows], linked.shared[rows], low, high)]
     order = order[np.argsort(glued[linked.i[order]] | glued[linked.j[order]], kind="stable")]
-    leader: dict[int, int] = {}
-    seats: dict[int, set[int]] = {}
+    sets = _Sets(seat, ~facts.cut & ~glued)
+    for link in order:
+        i, j = int(linked.i[link]), int(linked.j[link])
+        bridges = inside[link] and ((glued[i] and sets.is_bridge(i, j)) or (glued[j] and sets.is_bridge(j, i)))
+        keep[link] = not bridges and sets.join(i, j)
+    return keep
 
-    def find(view: int) -> int:
-        while leader.setdefault(view, view) != view:
+
+class _Sets:
+    """Sets of views that grow link by link, in which each view has its seat to itself."""
+
+    def __init__(self, seat: NDArray[np.int64], whole: NDArray[np.bool_]) -> None:
+        """whole: (n,) views that show all of their object."""
+        self._seat, self._is_whole = seat, whole
+        self._leader: dict[int, int] = {}
+        self._seats: dict[int, set[int]] = {}
+        self._whole: dict[int, bool] = {}
+
+    def _find(self, view: int) -> int:
+        leader = self._leader
+        if view not in leader:
+            leader[view] = view
+            self._seats[view], self._whole[view] = {int(self._seat[view])}, bool(self._is_whole[view])
+        while leader[view] != view:
             leader[view] = leader[leader[view]]
             view = leader[view]
         return view
 
-    for link in order:
-        a, b = find(int(linked.i[link])), find(int(linked.j[link]))
-        if a == b:
-            continue
-        seen_a = seats.setdefault(a, {int(seat[a])})
-        seen_b = seats.setdefault(b, {int(seat[b])})
-        if seen_a & seen_b:
-            keep[link] = False
-        else:
-            leader[b] = a
-            seen_a |= seen_b
-    return keep
+    def is_bridge(self, glued: int, other: int) -> bool:
+        """Whether a link would have a glued view bring together a whole object and anything else."""
+        mine = self._find(glued)
+        if mine == self._find(other):
+            return False
+        return self._whole[mine] or (bool(self._is_whole[other]) and len(self._seats[mine]) > 1)
+
+    def join(self, i: int, j: int) -> bool:
+        """Make one set of those of two views unless a seat would be taken twice; whether they are together now."""
+        a, b = self._find(i), self._find(j)
+        if a != b and self._seats[a] & self._seats[b]:
+            return False
+        if a != b:
+            self._leader[b] = a
+            self._seats[a] |= self._seats.pop(b)
+            self._whole[a] |= self._whole.pop(b)
+        return True
 
 
 def _without_slivers(facts: ViewFacts, group: NDArray[np.int64], covering: Pairs) -> NDArray[np.int64]:

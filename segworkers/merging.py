@@ -33,7 +33,7 @@ from segworkers.slivers import relations
 from segworkers.store import Store
 from segworkers.views import Pairs, Views, join_views
 
-MERGE_VERSION = 4
+MERGE_VERSION = 5
 """Raised whenever the same shards would give other groups."""
 
 CACHED_TILES = 16
@@ -203,7 +203,7 @@ def _pair_columns(pairs: Pairs, kind: NDArray[np.int8], number: NDArray[np.int64
 
 def _facts_columns(views: Views, pixels: NDArray[np.int64]) -> Columns:
     """The fields of `ViewFacts`."""
-    return {"window": views.window, "rank": views.rank, "pixels": pixels, "marginal": views.marginal}
+    return {"window": views.window, "rank": views.rank, "pixels": pixels, "marginal": views.marginal, "cut": views.cut}
 
 
 def _link_columns(i: NDArray[np.int64], j: NDArray[np.int64]) -> Columns:

@@ -12,7 +12,9 @@ in the sliver's window is nearly exact: these two windows do not differ.
 One thing speaks against it: where the larger view is linked to a neighbour of the sliver in the sliver's own window,
 and that window saw the two *apart*, the other one took them for one. Both stay. A sliver that the border cuts, beside
 that neighbour, is no witness: near a border it is more often the model that splits. But it is one where some of it is
-farther from the neighbour than outlines move, or where the larger view's link is nearly exact.
+farther from the neighbour than outlines move, or where outlines do not move: the larger view's link is nearly exact, or
+the larger view holds both to the last pixel. In space nothing else of that window covers such a witness either: what
+was seen of it there is known.
 
 A *part* is what a border cuts off from an object that leaves the window and comes back: a neighbour sees that it is
 one, in this window a model may say two. A part belongs to the view that covers most of what both windows saw of it,
@@ -26,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, LINK, PART, ViewFacts, links
+from segworkers.linking import APART, COVER, INSIDE, LINK, PART, ViewFacts, links
 from segworkers.near_misses import near_misses
 from segworkers.sight import Sight
 from segworkers.views import Pairs, Views, compare, near_by, neighbours
@@ -48,11 +50,11 @@ PART_COVER = 0.5
 def relations(
     views: Views, pixels: NDArray[np.int64], lattice: Lattice, family: NDArray[np.int64]
 ) -> tuple[Pairs, NDArray[np.int8]]:
-    """Pairs of views of different families that matter, and (k,) what they are: LINK, PART, COVER or APART.
+    """Pairs of views of different families that matter, and (k,) what they are: LINK, INSIDE, PART, COVER or APART.
 
     pixels: (n,) of each view. What is said of a pair depends on the views of its two windows only.
     """
-    facts = ViewFacts(views.window, views.rank, pixels, views.marginal)
+    facts = ViewFacts(views.window, views.rank, pixels, views.marginal, views.cut)
     i, j = neighbours(views, lattice, family)
     compared = compare(views, lattice, i, j)
     is_link = links(compared, facts)
@@ -61,9 +63,40 @@ def relations(
     sight = Sight(views, lattice, linked)
     parts, apart = _pieces(sight, facts, compared.take(~is_link))
     covering = _coverings(sight, facts, *facts.by_size(i, j))
+    if sight.in_space:
+        covering = covering.take(~_is_explained(sight, facts, covering, apart))
     found = {LINK: linked, PART: parts, COVER: covering, APART: apart}
     kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
+    kind[: len(linked)][_inside(sight, linked)] = INSIDE
     return linked.join(parts).join(covering).join(apart), kind
+
+
+def _inside(sight: Sight, linked: Pairs) -> NDArray[np.bool_]:
+    """(k,) links of which one view holds all of the other that both windows saw."""
+    rows = np.flatnonzero(linked.shared > 0)
+    i, j = linked.i[rows], linked.j[rows]
+    inside = np.zeros(len(linked), bool)
+    inside[rows] = linked.shared[rows] == np.minimum(sight.pixels(i, j), sight.pixels(j, i))
+    return inside
+
+
+def _is_explained(sight: Sight, facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np.bool_]:
+    """(k,) whether the sliver is a witness against another view of the window that covers it, and outlines stay put."""
+    sure = _holds_both(sight, apart.i, apart.j)
+    windows = int(facts.window.max(initial=0)) + 1
+    known = np.unique(apart.i[sure] * windows + facts.window[apart.j[sure]])
+    small, large = facts.by_size(covering.i, covering.j)
+    return np.isin(small * windows + facts.window[large], known)
+
+
+def _holds_both(sight: Sight, small: NDArray[np.int64], large: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(k,) whether large[k] holds small[k], and whom it is linked to in that window, to the last pixel."""
+    held = sight.lies_inside(small, large)
+    partner = sight.partner(large, small)
+    rows = np.flatnonzero(held & (partner >= 0))
+    held[:] = False
+    held[rows] = sight.lies_inside(partner[rows], large[rows])
+    return held
 
 
 def _pieces(sight: Sight, facts: ViewFacts, compared: Pairs) -> tuple[Pairs, Pairs]:
@@ -90,7 +123,7 @@ def _apart(
 
     beside: (k,) how much of small[k] lies beside that one.
     """
-    cut = sight.views.cut[small] & ~sight.is_still(large, small)
+    cut = sight.views.cut[small] & ~sight.is_still(large, small) & ~_holds_both(sight, small, large)
     cut &= beside >= WITNESS_SHARE * facts.pixels[small]
     return (beside > 0) & ~cut
 

@@ -107,7 +107,7 @@ def merge_alone(case: Case) -> Outcome:
     views = without_duplicates(views)
     pixels = views.masks.pixel_counts(len(views))
     pairs, kind = relations(views, pixels, lattice, views.window)
-    facts = ViewFacts(views.window, views.rank, pixels, views.marginal)
+    facts = ViewFacts(views.window, views.rank, pixels, views.marginal, views.cut)
     objects = assemble(views, group_views(facts, pairs, kind), lattice)
     seconds = time.perf_counter() - began
     return Outcome(masks_of(objects), objects.label, seconds)

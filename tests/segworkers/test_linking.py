@@ -6,11 +6,27 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segworkers.linking import APART, COVER, LINK, MIN_OVERLAP, PART, Groups, ViewFacts, group_views, links
+from segworkers.linking import (
+    APART,
+    COVER,
+    INSIDE,
+    LINK,
+    MIN_OVERLAP,
+    PART,
+    Groups,
+    ViewFacts,
+    group_views,
+    links,
+)
 from segworkers.views import Pairs
 
 
-def facts(windows: list[int], pixels: list[int] | None = None, marginal: list[bool] | None = None) -> ViewFacts:
+def facts(
+    windows: list[int],
+    pixels: list[int] | None = None,
+    marginal: list[bool] | None = None,
+    cut: list[bool] | None = None,
+) -> ViewFacts:
     """Views named by their position; the rank is the position too."""
     n = len(windows)
     return ViewFacts(
@@ -18,6 +34,7 @@ def facts(windows: list[int], pixels: list[int] | None = None, marginal: list[bo
         np.arange(n),
         np.array(pixels or [100] * n),
         np.array(marginal or [False] * n),
+        np.array(cut or [True] * n),
     )
 
 
@@ -30,11 +47,18 @@ def pairs(*rows: tuple[int, int, float, int]) -> Pairs:
 NONE = pairs()
 
 
-def grouped(of: ViewFacts, linked: Pairs, covers: Pairs = NONE, parts: Pairs = NONE, apart: Pairs = NONE) -> Groups:
+def grouped(
+    of: ViewFacts,
+    linked: Pairs,
+    covers: Pairs = NONE,
+    parts: Pairs = NONE,
+    apart: Pairs = NONE,
+    inside: Pairs = NONE,
+) -> Groups:
     """What becomes of the views."""
-    lengths = [len(linked), len(parts), len(covers), len(apart)]
-    kind = np.repeat(np.array([LINK, PART, COVER, APART], np.int8), lengths)
-    return group_views(of, linked.join(parts).join(covers).join(apart), kind)
+    lengths = [len(linked), len(parts), len(covers), len(apart), len(inside)]
+    kind = np.repeat(np.array([LINK, PART, COVER, APART, INSIDE], np.int8), lengths)
+    return group_views(of, linked.join(parts).join(covers).join(apart).join(inside), kind)
 
 
 def same(groups: Groups, *members: int) -> bool:
@@ -177,6 +201,47 @@ def test_a_view_that_was_seen_as_two_is_still_linked_where_nothing_speaks_agains
     assert same(groups, 0, 2, 3)
 
 
+def test_a_view_that_was_seen_as_two_has_no_parts() -> None:
+    """Window 0 saw 0 and 1, and 3 beside 0; window 1 says 2 for all of it. 1 may be of either, and stays by itself."""
+    of, linked, part = facts([0, 0, 1, 0]), pairs((0, 2, 0.8, 90)), pairs((1, 2, 1.0, 50))
+    assert same(grouped(of, linked, parts=part), 0, 1, 2)
+    groups = grouped(of, linked, parts=part, apart=pairs((3, 2, 1.0, 40)))
+    assert same(groups, 0, 2)
+    assert groups.count == 3
+
+
+CHAIN = pairs((0, 1, 1.0, 90), (1, 2, 1.0, 80))
+WITNESS = pairs((3, 1, 1.0, 40))
+"""Window 2 saw 3 beside 2, where window 1 says 1 for both."""
+
+
+def test_a_view_that_was_seen_as_two_does_not_bring_a_whole_object_and_another_together() -> None:
+    """Window 0 shows all of 0, so it does not go on in 1; windows 0 and 2 have nothing in common."""
+    windows, cut = [0, 1, 2, 2], [False, True, True, True]
+    groups = grouped(facts(windows, cut=cut), NONE, inside=CHAIN, apart=WITNESS)
+    assert same(groups, 0, 1)
+    assert groups.count == 3
+    assert same(grouped(facts(windows, cut=cut), NONE, inside=CHAIN), 0, 1, 2), "nobody saw two"
+    assert same(grouped(facts(windows), NONE, inside=CHAIN, apart=WITNESS), 0, 1, 2), "0 goes on somewhere"
+    assert same(grouped(facts(windows, cut=cut), CHAIN, apart=WITNESS), 0, 1, 2), "outlines move: 0 may be cut too"
+
+
+def test_what_is_whole_is_not_brought_to_others_either_way_round() -> None:
+    """The stronger link is followed first: here it leads to what is cut."""
+    chain = pairs((1, 2, 1.0, 90), (0, 1, 1.0, 80))
+    groups = grouped(facts([0, 1, 2, 2], cut=[False, True, True, True]), NONE, inside=chain, apart=WITNESS)
+    assert same(groups, 1, 2)
+    assert groups.count == 3
+
+
+def test_what_other_windows_link_to_a_whole_view_stays_with_it() -> None:
+    """4 of window 3 is linked to 0 itself."""
+    of = facts([0, 1, 2, 2, 3], cut=[False, True, True, True, True])
+    groups = grouped(of, NONE, inside=CHAIN.join(pairs((0, 4, 1.0, 70), (1, 4, 1.0, 60))), apart=WITNESS)
+    assert same(groups, 0, 1, 4)
+    assert groups.count == 3
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 25))
 def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
@@ -184,13 +249,13 @@ def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) 
     i, j = np.triu_indices(n, 1)
     keep = (rng.random(len(i)) < 0.3) & (windows[i] != windows[j])
     i, j = i[keep], j[keep]
-    kind = rng.choice(np.array([LINK, PART, COVER, APART], np.int8), len(i))
+    kind = rng.choice(np.array([LINK, PART, COVER, APART, INSIDE], np.int8), len(i))
     one_of = np.isin(kind, (PART, APART))
     swap = one_of & (rng.random(len(i)) < 0.5)  # the part comes first
     i, j = np.where(swap, j, i), np.where(swap, i, j)
     overlap, shared = rng.integers(1, 5, len(i)) / 4, rng.integers(1, 4, len(i))
-    pixels, marginal = rng.integers(50, 60, n), rng.random(n) < 0.5
-    plain = group_views(ViewFacts(windows, np.arange(n), pixels, marginal), Pairs(i, j, overlap, shared), kind)
+    pixels, marginal, cut = rng.integers(50, 60, n), rng.random(n) < 0.5, rng.random(n) < 0.5
+    plain = group_views(ViewFacts(windows, np.arange(n), pixels, marginal, cut), Pairs(i, j, overlap, shared), kind)
     place = rng.permutation(n)  # view v is now at place[v]
     back = np.argsort(place)
     order = rng.permutation(len(i))
@@ -198,7 +263,8 @@ def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) 
     swap = ~one_of & (a > b)
     a, b = np.where(swap, b, a), np.where(swap, a, b)
     shuffled = Pairs(a[order], b[order], overlap[order], shared[order])
-    other = group_views(ViewFacts(windows[back], back, pixels[back], marginal[back]), shuffled, kind[order])
+    moved = ViewFacts(windows[back], back, pixels[back], marginal[back], cut[back])
+    other = group_views(moved, shuffled, kind[order])
 
     def partition(group: np.ndarray) -> set[frozenset[int]]:
         return {frozenset(np.flatnonzero(group == g).tolist()) for g in np.unique(group[group >= 0])}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, LINK, PART, Groups, ViewFacts, group_views
+from segworkers.linking import APART, COVER, INSIDE, LINK, PART, Groups, ViewFacts, group_views
 from segworkers.runs import RunTable, mask_runs
 from segworkers.slivers import near_by, relations
 from segworkers.views import Pairs, Views, is_marginal
@@ -52,11 +52,17 @@ def kinds(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]
 
 def everything(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]:
     """The same, and what is apart: first the one of two, then the view of both."""
+    links, inside, parts, covers, apart = by_kind(*said, lattice=lattice)
+    return [links | inside, parts, covers, apart]
+
+
+def by_kind(*said: Said, lattice: Lattice) -> list[set[tuple[int, int]]]:
+    """The same, and apart from other links those between views of which one holds the other."""
     found = views(*said, lattice=lattice)
     pairs, kind = relations(found, found.masks.pixel_counts(len(found)), lattice, found.window)
-    assert np.isin(kind, (LINK, PART, COVER, APART)).all()
-    assert (pairs.i < pairs.j)[np.isin(kind, (LINK, COVER))].all()
-    return [of(pairs.take(kind == each)) for each in (LINK, PART, COVER, APART)]
+    assert np.isin(kind, (LINK, INSIDE, PART, COVER, APART)).all()
+    assert (pairs.i < pairs.j)[np.isin(kind, (LINK, INSIDE, COVER))].all()
+    return [of(pairs.take(kind == each)) for each in (LINK, INSIDE, PART, COVER, APART)]
 
 
 def related(*said: Said, lattice: Lattice = LATTICE) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -82,7 +88,7 @@ def grouped(*said: Said) -> Groups:
     found = views(*said)
     pixels = found.masks.pixel_counts(len(found))
     pairs, kind = relations(found, pixels, LATTICE, found.window)
-    return group_views(ViewFacts(found.window, found.rank, pixels, found.marginal), pairs, kind)
+    return group_views(ViewFacts(found.window, found.rank, pixels, found.marginal, found.cut), pairs, kind)
 
 
 WHOLE = (1, mask((10, 62, 30, 92)))
@@ -351,9 +357,38 @@ SPACE = Lattice((16, 32, 32), (8, 16, 16), (24, 32, 48))
 def test_in_space_a_cut_piece_is_a_rival_where_some_of_it_is_far_from_its_neighbour(rows: int, stays: bool) -> None:
     """Window 1 says one mask for two that touch. Of the second window 0 saw a few rows; four are near the first."""
     upper, lower = (0, mask((2, 8, 10, 10, 16, 32))), (0, mask((2, 16, 20, 10, 16 + rows, 32)))
-    glued = (1, mask((2, 8, 16, 10, 28, 40)))
+    glued = (1, mask((2, 8, 17, 10, 28, 40)))
     _, parts, covers, apart = everything(upper, lower, glued, lattice=SPACE)
     assert (parts, covers, apart) == (set(), set() if stays else {(1, 2)}, {(1, 2)} if stays else set())
+
+
+@pytest.mark.parametrize("first", [16, 17])
+def test_in_space_a_cut_piece_is_a_rival_where_one_view_holds_it_and_its_neighbour(first: int) -> None:
+    """Then outlines stand still, though the views of the two windows differ. From column 17 on a column is missing."""
+    upper, lower = (0, mask((2, 8, 10, 10, 16, 32))), (0, mask((2, 16, 20, 10, 19, 32)))
+    glued = (1, mask((2, 8, first, 10, 28, 40)))
+    _, _, covers, apart = everything(upper, lower, glued, lattice=SPACE)
+    assert (covers, apart) == ((set(), {(1, 2)}) if first == 16 else ({(1, 2)}, set()))
+
+
+@pytest.mark.parametrize("first", [16, 17])
+def test_in_space_a_witness_against_one_view_is_no_sliver_of_another_of_that_window(first: int) -> None:
+    """The piece lies in what is glued, and within 4 px of another object below that both windows saw."""
+    upper, piece = (0, mask((2, 0, 10, 10, 16, 32))), (0, mask((2, 16, 20, 10, 20, 32)))
+    glued = (1, mask((2, 0, first, 10, 20, 40)))
+    lower = (0, mask((2, 26, 10, 10, 31, 32))), (1, mask((2, 20, 16, 10, 31, 47)))
+    links, _, covers, apart = everything(upper, piece, glued, *lower, lattice=SPACE)
+    assert links == {(0, 2), (3, 4)}
+    assert ((1, 2) in apart, (1, 4) in covers) == ((True, False) if first == 16 else (False, True))
+
+
+def test_links_tell_where_one_view_holds_the_other() -> None:
+    """Of windows 0 and 1; columns 32..64 are what both saw."""
+    seen = (0, mask((10, 40, 20, 64)))
+    links, inside, *_ = by_kind(seen, (1, mask((10, 40, 30, 90))), lattice=LATTICE)
+    assert (links, inside) == (set(), {(0, 1)})
+    links, inside, *_ = by_kind(seen, (1, mask((11, 40, 30, 90))), lattice=LATTICE)
+    assert (links, inside) == ({(0, 1)}, set())
 
 
 def test_in_a_plane_a_cut_piece_goes_all_the_same() -> None:
@@ -389,14 +424,14 @@ def test_what_is_said_of_two_windows_depends_on_their_views_alone(seed: int, fla
     said = [(lattice.flat(index), m) for index in windows_of(lattice) for m in case.said[index]]
     if not said:
         return
-    found = everything(*said, lattice=lattice)
+    found = by_kind(*said, lattice=lattice)
     window = [w for w, _ in said]
     for a in sorted(set(window)):
         for b in sorted(set(window)):
             if a >= b:
                 continue
             rows = [k for k, w in enumerate(window) if w in (a, b)]
-            inside = everything(*(said[k] for k in rows), lattice=lattice)
+            inside = by_kind(*(said[k] for k in rows), lattice=lattice)
             for everywhere, here in zip(found, inside, strict=True):
                 assert _between(everywhere, window, {a, b}) == {(rows[i], rows[j]) for i, j in here}
 

@@ -205,6 +205,6 @@ def test_a_long_object_is_linked_and_assembled_over_three_windows() -> None:
     found = views((0, (10, 5, 20, 64)), (1, (10, 32, 20, 96)), (2, (10, 64, 20, 128)))
     pixels = found.masks.pixel_counts(3)
     pairs, kind = relations(found, pixels, LATTICE, found.window)
-    groups = group_views(ViewFacts(found.window, found.rank, pixels, found.marginal), pairs, kind)
+    groups = group_views(ViewFacts(found.window, found.rank, pixels, found.marginal, found.cut), pairs, kind)
     assert groups.count == 1
     assert extent(assemble(found, groups, LATTICE)) == rectangle(10, 5, 20, 128)
