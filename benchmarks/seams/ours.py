@@ -21,7 +21,7 @@ from segworkers.assembly import assemble
 from segworkers.encoding import views_of
 from segworkers.finishing import RowsPart, all_objects
 from segworkers.lattice import Lattice
-from segworkers.linking import ViewFacts, group_views
+from segworkers.linking import Groups, ViewFacts, group_views
 from segworkers.merging import MergeWorker, merge_tasks
 from segworkers.model_grid import ModelGrid
 from segworkers.objects import Objects
@@ -31,7 +31,7 @@ from segworkers.runs import bounding_boxes
 from segworkers.segmenters.base import WindowMasks
 from segworkers.slivers import relations
 from segworkers.tiling import TilePlan
-from segworkers.views import without_duplicates
+from segworkers.views import Views, without_duplicates
 from segworkers.worker import TileWorker
 from tests.fakes import MemoryStore
 
@@ -98,19 +98,29 @@ def merge_alone(case: Case) -> Outcome:
 
     What peers are timed at as well; theirs start from label arrays or lists of masks.
     """
+    views, lattice = views_in(case)
+    began = time.perf_counter()
+    objects = assemble(*grouped(views, lattice), lattice)
+    seconds = time.perf_counter() - began
+    return Outcome(masks_of(objects), objects.label, seconds)
+
+
+def views_in(case: Case) -> tuple[Views, Lattice]:
+    """All that the case's windows say."""
     shape = case.world.truth.shape
     lattice = Lattice(case.window, case.overlap, shape)
     said = Said(case)
     answers = {index: said.answer(start) for index, start in case.starts()}
-    views = views_of(answers, np.ones(shape, bool), (0, 0, 0), lattice)
-    began = time.perf_counter()
+    return views_of(answers, np.ones(shape, bool), (0, 0, 0), lattice), lattice
+
+
+def grouped(views: Views, lattice: Lattice) -> tuple[Views, Groups]:
+    """The views without duplicates, and which of them are one object."""
     views = without_duplicates(views)
     pixels = views.masks.pixel_counts(len(views))
     pairs, kind = relations(views, pixels, lattice, views.window)
     facts = ViewFacts(views.window, views.rank, pixels, views.marginal, views.cut)
-    objects = assemble(views, group_views(facts, pairs, kind), lattice)
-    seconds = time.perf_counter() - began
-    return Outcome(masks_of(objects), objects.label, seconds)
+    return views, group_views(facts, pairs, kind)
 
 
 def merged_objects(case: Case, group: Zyx) -> tuple[Objects, float]:

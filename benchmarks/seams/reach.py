@@ -7,6 +7,8 @@ sides are one object. Nothing in the image says so: each pixel of the gap lies i
 nothing of it. Counted are the objects of an oracle that joins views of one true object only where their masks come
 within some pixels of each other in every axis; the first distance is the merge's own tolerance
 (`segworkers.views.near_by`).
+
+And what no rule can keep apart: `benchmarks.seams.alike`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 import typer
 
 from benchmarks.seams import oracle, ours
+from benchmarks.seams.alike import alike_objects
 from benchmarks.seams.cases import Case, Zyx
 from benchmarks.seams.noise import NOISES
 from benchmarks.seams.plan import SPACE_WINDOWS, space_case
@@ -43,18 +46,22 @@ class Reach:
     """What an oracle makes of them that joins what comes near: within the tolerance, then within each of `DISTANCES`.
     """
     ours: int
+    alike: int
+    """True objects that the oracle keeps apart and ours does not, since all windows show them as one."""
 
     def __add__(self, other: Reach) -> Reach:
         """Both together."""
         near = tuple(a + b for a, b in zip(self.near, other.near, strict=True))
-        return Reach(self.truth + other.truth, self.oracle + other.oracle, near, self.ours + other.ours)
+        alike = self.alike + other.alike
+        return Reach(self.truth + other.truth, self.oracle + other.oracle, near, self.ours + other.ours, alike)
 
 
 def reach(case: Case) -> Reach:
     """Counts of one case."""
     distances = (near_by(Lattice(case.window, case.overlap, case.world.truth.shape)), *((d, d, d) for d in DISTANCES))
     near = tuple(near_objects(case, distances))
-    return Reach(case.world.count, len(oracle.merge(case).masks), near, len(ours.merge_alone(case).masks))
+    found = len(ours.merge_alone(case).masks)
+    return Reach(case.world.count, len(oracle.merge(case).masks), near, found, alike_objects(case))
 
 
 def near_objects(case: Case, distances: Iterable[Zyx]) -> Iterator[int]:
@@ -68,8 +75,9 @@ def near_objects(case: Case, distances: Iterable[Zyx]) -> Iterator[int]:
 
 def row(name: Sequence[str], found: Reach) -> list[str]:
     """What stands under `HEAD`."""
-    over = [signed(100 * (found.ours - other) / max(found.truth, 1)) for other in (found.oracle, found.near[0])]
-    return [*name, *map(str, (found.truth, found.oracle, *found.near, found.ours)), *over]
+    others = (found.oracle, found.near[0], found.oracle - found.alike)
+    over = [signed(100 * (found.ours - other) / max(found.truth, 1)) for other in others]
+    return [*name, *map(str, (found.truth, found.oracle, *found.near, found.ours, found.alike)), *over]
 
 
 HEAD = [
@@ -80,8 +88,10 @@ HEAD = [
     "within the tolerance",
     *(f"within {distance} px" for distance in DISTANCES),
     "segworkers",
+    "alike in all windows",
     "over the oracle, %",
     "over what comes near, %",
+    "over the oracle less what is alike, %",
 ]
 
 
@@ -95,7 +105,7 @@ def main(
     rows: list[list[str]] = []
     for world in worlds.split(","):
         for noise in noises.split(","):
-            total = Reach(0, 0, (0,) * (1 + len(DISTANCES)), 0)
+            total = Reach(0, 0, (0,) * (1 + len(DISTANCES)), 0, 0)
             for seed in range(first, last + 1):
                 total += reach(space_case(world, noise, seed, *SPACE_WINDOWS[1]))
             rows.append(row((world, noise), total))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.seams import oracle
+from benchmarks.seams.alike import alike_objects
 from benchmarks.seams.cases import Case, Detection, Mask, World
 from benchmarks.seams.reach import DISTANCES, Reach, near_objects, reach, row
 
@@ -33,13 +34,43 @@ def test_pieces_are_one_where_they_come_within_the_distance(stops: int, starts: 
 
 
 def test_what_lies_within_the_tolerance_is_joined_by_the_merge_and_what_lies_farther_is_not() -> None:
-    assert reach(bar(48, 50)) == Reach(1, 1, (1,) * (1 + len(DISTANCES)), 1)
-    assert reach(bar(44, 59)) == Reach(1, 1, (2, 2, 1, 1), 2)
+    assert reach(bar(48, 50)) == Reach(1, 1, (1,) * (1 + len(DISTANCES)), 1, 0)
+    assert reach(bar(44, 59)) == Reach(1, 1, (2, 2, 1, 1), 2, 0)
 
 
 def test_counts_are_added_and_shown_with_what_ours_is_over() -> None:
-    total = Reach(10, 11, (14, 13, 13, 12), 15) + Reach(10, 10, (10, 10, 10, 10), 10)
+    total = Reach(10, 11, (14, 13, 13, 12), 15, 1) + Reach(10, 10, (10, 10, 10, 10), 10, 0)
     assert row(("vessels", "mixed"), total) == [
-        *("vessels", "mixed", "20", "21", "24", "23", "23", "22", "25"),
-        *("+20.0", "+5.00"),
+        *("vessels", "mixed", "20", "21", "24", "23", "23", "22", "25", "1"),
+        *("+20.0", "+5.00", "+25.0"),
     ]
+
+
+def neighbours(second_starts: int, second_stops: int, glued_from: int) -> Case:
+    """Two bars that touch, in windows 0..64 and 32..96; the right window says one mask from `glued_from` on."""
+    truth = np.zeros((1, 32, 96), np.int32)
+    truth[0, 10:15, 34:second_starts] = 1
+    truth[0, 10:15, second_starts:second_stops] = 2
+
+    def said(start: int, stop: int, name: int) -> Detection:
+        return Detection(Mask((0, 10, start), np.ones((1, 5, stop - start), bool)), 1.0, 0, name)
+
+    left = [said(34, min(second_starts, 64), 1)]
+    if second_starts < 64:
+        left.append(said(second_starts, 64, 2))
+    world = World("neighbours", truth, np.array([0, 0, 0]))
+    answers = {(0, 0, 0): left, (0, 0, 1): [said(glued_from, second_stops, 2)]}
+    return Case(world, "by hand", 0, WINDOW, OVERLAP, answers)
+
+
+def test_what_looks_like_one_object_in_both_windows_cannot_be_kept_apart() -> None:
+    """The left window ends where the second bar begins: a bar of 34..90 would have looked the same."""
+    case = neighbours(second_starts=64, second_stops=90, glued_from=34)
+    assert (len(oracle.merge(case).masks), alike_objects(case)) == (2, 1)
+
+
+def test_what_a_window_saw_as_two_or_elsewhere_can_be_kept_apart() -> None:
+    seen_as_two = neighbours(second_starts=50, second_stops=90, glued_from=34)
+    assert alike_objects(seen_as_two) == 0
+    other_pixels = neighbours(second_starts=64, second_stops=90, glued_from=36)
+    assert (len(oracle.merge(other_pixels).masks), alike_objects(other_pixels)) == (2, 0)
