@@ -84,8 +84,14 @@ class InputSettings:
     @property
     def shown_as(self) -> int:
         """Channels that a single band becomes."""
-        given = (self.mean, self.std, self.fill)
-        return max(self.repeat, *(len(numbers) for numbers in given if numbers is not None), 1)
+        return max(self.said.values(), default=1)
+
+    @property
+    def said(self) -> Mapping[str, int]:
+        """What is for more than one channel, by name, and for how many: as many in all, as `read_foreign` checks."""
+        given = {"mean": self.mean, "std": self.std, "fill": self.fill}
+        counts = {name: len(numbers) for name, numbers in given.items() if numbers is not None}
+        return {name: count for name, count in {"repeat": self.repeat, **counts}.items() if count > 1}
 
     @property
     def _changes(self) -> bool:
@@ -132,7 +138,7 @@ def read_foreign(
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
-    """The manifest, after checking the parameters; for the driver. Raises SpecError."""
+    """The manifest with what the network takes, after checking the parameters; for the driver. Raises SpecError."""
     return with_channels(manifest, read_foreign(manifest, parameters))
 
 
@@ -140,9 +146,14 @@ def with_channels(manifest: ModelManifest, settings: ForeignSettings, network: i
     """The manifest with the numbers of bands that can be shown to the network, where they are known.
 
     network: channels that it takes, where its file or definition says so; else what is done for each channel tells.
-    Raises SpecError where the manifest declares others.
+    Raises SpecError where the manifest declares others, or what is done for each channel is for others.
     """
     shown = settings.input.shown_as
+    if network and shown not in (1, network):
+        told = ", ".join(settings.input.said)
+        raise SpecError(
+            f"{manifest.name}: parameters.input: for {shown} channels; the network takes {network}: correct {told}"
+        )
     wanted = network or (shown if shown > 1 else None)
     if wanted is None:
         return manifest
@@ -269,6 +280,9 @@ def _read_input(declared: object, manifest: ModelManifest) -> InputSettings:
         sides=read.take("sides", parse.triple(1, 1), None),
         as_list=read.take("as_list", parse.flag, False),
     )
+    if len(set(settings.said.values())) > 1:
+        told = ", ".join(f"{name} says {count}" for name, count in settings.said.items())
+        read.problems.append(f"parameters.input: expected one number of channels, found others: {told}")
     if settings.sides is not None and settings.sides != manifest.shown:
         read.problems.append(
             f"parameters.input.sides: the network takes windows of {settings.sides} (z, y, x) only, found "
@@ -279,7 +293,10 @@ def _read_input(declared: object, manifest: ModelManifest) -> InputSettings:
 
 
 def _numbers(value: object) -> tuple[float, ...]:
-    return tuple(parse.number(item) for item in parse.items(value))
+    numbers = tuple(parse.number(item) for item in parse.items(value))
+    if not numbers:
+        raise ValueError(f"expected a number, or one for each channel, found {value!r}")
+    return numbers
 
 
 def _range(value: object) -> tuple[float, float, float, float]:
