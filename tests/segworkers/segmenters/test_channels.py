@@ -17,7 +17,8 @@ from segworkers.segmenters.bundles import shipped_names
 from segworkers.segmenters.channels import bands_text, taking
 from segworkers.segmenters.declaration import read_manifest
 from segworkers.segmenters.families import FAMILIES, plan_family
-from segworkers.segmenters.foreign import arranged, read_foreign
+from segworkers.segmenters.foreign import read_foreign
+from segworkers.segmenters.foreign_input import arranged
 from segworkers.segmenters.loading import resolve_model
 from segworkers.segmenters.maskrcnn_options import maskrcnn_manifest, maskrcnn_settings
 from segworkers.segmenters.registry import FIRST_STAGES, card_text, find_bundle
