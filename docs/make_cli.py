@@ -54,6 +54,13 @@ A file has all rows or does not appear. `.geojson` (RFC 7946) is for QGIS and we
 place from `geometry` in longitude and latitude, all other columns its properties; `.geojsonl` is the same with a
 Feature a line and nothing around them. Objects of images off the map have no such place, and a query that gives some is
 refused: leave them out with `WHERE geometry IS NOT NULL`.
+
+`.gpkg` (GeoPackage) and `.fgb` (FlatGeobuf) hold the same rows for desktop GIS and large maps, with a spatial index, in
+one layer named like the file. Geometry is the table's own, where GeoJSON is rounded to 10⁻⁹ degrees. Integers, numbers,
+text, true and false keep their types; lists and structs are JSON, dates with times are cut to the millisecond, NaN and
+infinity are null. FlatGeobuf orders rows by place; GeoPackage keeps the query's order.
+
+Columns of the same name are told apart: `label`, `label_1`.
 """
 
 SPEC = """\

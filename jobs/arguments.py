@@ -26,6 +26,8 @@ class QueryFormat(StrEnum):
     json = "json"
     geojson = "geojson"
     geojsonl = "geojsonl"
+    gpkg = "gpkg"
+    fgb = "fgb"
     parquet = "parquet"
 
 

@@ -209,7 +209,8 @@ def verify(
     Doubtful merges leave the exit code as it is.
     """
     from jobs.doubtful import WEAK, doubtful_sql
-    from jobs.query import check_target, run_query
+    from jobs.formats import PLACED, check_target
+    from jobs.query import run_query
     from jobs.render import verify_lines
     from jobs.results import open_results
     from jobs.verify import verify as verify_run
@@ -221,7 +222,7 @@ def verify(
         raise SpecError(f"verify: {', '.join(alone)} only with --doubtful: add --doubtful, or leave {them} out")
     # Before the checks, which may take long.
     chosen = check_target(format.value if format else None, output)
-    if chosen in ("geojson", "geojsonl"):
+    if chosen in PLACED:
         raise SpecError("verify: doubtful merges are listed without places: write .csv, .json or .parquet")
     threshold = WEAK if below is None else below
     report = verify_run(out, everything=everything, below=threshold)

@@ -1,4 +1,4 @@
-"""`segworkers query`: the rows of a SELECT as a text table, CSV, JSON, GeoJSON or Parquet.
+"""`segworkers query`: the rows of a SELECT as a text table, CSV, JSON, GeoJSON, GeoPackage, FlatGeobuf or Parquet.
 
 All but the table are streamed in batches, so a query over millions of objects needs little memory.
 """
@@ -9,39 +9,25 @@ All but the table are streamed in batches, so a query over millions of objects n
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import os
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.formats import Format, check_target, whole
 from jobs.geojson import write_geojson
+from jobs.places import CRS84, crs_of, is_geometry
 from jobs.results import Results, select
-from jobs.row_values import finite, is_geometry, rows
+from jobs.row_values import json_text, rows
+from jobs.vector_files import write_vectors
 from schemas.errors import SpecError
-from segworkers.whole_files import appearing
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-Format = Literal["table", "csv", "json", "geojson", "geojsonl", "parquet"]
-
-_BY_SUFFIX: dict[str, Format] = {
-    ".csv": "csv",
-    ".json": "json",
-    ".geojson": "geojson",
-    ".geojsonl": "geojsonl",
-    ".parquet": "parquet",
-    ".txt": "table",
-    "": "table",
-}
 
 SCREEN_ROWS = 200
 """Rows that the `table` format shows unless a limit is given."""
@@ -66,14 +52,15 @@ def run_query(results: Results, query: str, *, format: Format | None, limit: int
     shown = SCREEN_ROWS if chosen == "table" and limit is None and output is None else None
     connection = results.connect()
     try:
-        relation = select(connection, query)
+        # Inside a SELECT equal names are told apart as name and name_1; JSON, GeoPackage and others need that.
+        relation = select(connection, query).select("*")
         most = limit if shown is None else shown + 1
         reader = (relation if most is None else relation.limit(most)).to_arrow_reader(_BATCH_ROWS)
         if output is None:
             _write_text(reader, sys.stdout, chosen, shown)
         else:
-            with _whole(output) as path:
-                _write_file(reader, path, chosen)
+            with whole(output) as path:
+                _write_file(reader, path, chosen, output.stem)
     except (duckdb.Error, pa.ArrowInvalid) as error:
         raise SpecError(f"query failed: {error}") from error
     except OSError as error:
@@ -86,50 +73,12 @@ def run_query(results: Results, query: str, *, format: Format | None, limit: int
         connection.close()
 
 
-def check_target(format: Format | None, output: Path | None) -> Format:
-    """The format that rows are written in; nothing is written or created.
-
-    Raises SpecError for Parquet without a file, a suffix that names no format, and a file that cannot be written.
-    """
-    chosen = format or _format_of(output)
-    if output is None:
-        if chosen == "parquet":
-            raise SpecError("--format parquet needs a file: add -o FILE.parquet")
-        return chosen
-    if output.is_dir():
-        reason = errno.EISDIR
-    elif output.exists():
-        reason = 0 if os.access(output, os.W_OK) else errno.EACCES
-    elif not output.parent.is_dir():
-        reason = errno.ENOTDIR if output.parent.exists() else errno.ENOENT
-    else:
-        reason = 0 if os.access(output.parent, os.W_OK) else errno.EACCES
-    if reason:
-        raise SpecError(f"{output}: cannot be written: {os.strerror(reason)}; choose another file")
-    return chosen
-
-
-def _format_of(output: Path | None) -> Format:
-    suffix = output.suffix.lower() if output is not None else ""
-    if suffix not in _BY_SUFFIX:
-        *most, last = filter(None, _BY_SUFFIX)
-        raise SpecError(f"{output}: expected a name that ends in {', '.join(most)} or {last}; or say --format")
-    return _BY_SUFFIX[suffix]
-
-
-@contextmanager
-def _whole(output: Path) -> Generator[Path]:
-    """A path to write to; a plain file then appears at `output` with all rows or not at all."""
-    if output.exists() and not output.is_file():  # a pipe or a terminal: nothing may take its place
-        yield output
-        return
-    with appearing(output.resolve()) as partial:
-        yield partial
-
-
-def _write_file(reader: pa.RecordBatchReader, path: Path, format: Format) -> None:
+def _write_file(reader: pa.RecordBatchReader, path: Path, format: Format, layer: str) -> None:
     if format == "parquet":
         write_parquet(reader, path)
+        return
+    if format in ("gpkg", "fgb"):
+        write_vectors(reader, path, format, layer)
         return
     with path.open("w", encoding="utf-8", newline="") as stream:
         _write_text(reader, stream, format, None)
@@ -157,7 +106,7 @@ def write_csv(reader: pa.RecordBatchReader, stream: TextIO) -> None:
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, default=str) if isinstance(value, list | dict) else value
+    return json_text(value) if isinstance(value, list | dict) else value
 
 
 def write_json(reader: pa.RecordBatchReader, stream: TextIO) -> None:
@@ -165,15 +114,16 @@ def write_json(reader: pa.RecordBatchReader, stream: TextIO) -> None:
     names = reader.schema.names
     separator = "[\n"
     for row in rows(reader):
-        stream.write(
-            separator + json.dumps(finite(dict(zip(names, row, strict=True))), default=str, ensure_ascii=False)
-        )
+        stream.write(separator + json_text(dict(zip(names, row, strict=True))))
         separator = ",\n"
     stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
 def write_parquet(reader: pa.RecordBatchReader, path: Path) -> None:
-    """Rows with their types; the file is GeoParquet 1.1 where `geometry` is among the columns. Replaces `path`."""
+    """Rows with their types; the file is GeoParquet 1.1 where `geometry` is among the columns. Replaces `path`.
+
+    A `geometry` that is not in longitude and latitude is marked as of no known CRS.
+    """
     schema = reader.schema
     plain = pa.schema([field.remove_metadata() for field in schema], metadata=_geo_metadata(schema))
     with pq.ParquetWriter(path, plain, compression="zstd") as writer:
@@ -185,6 +135,8 @@ def _geo_metadata(schema: pa.Schema) -> dict[str, str] | None:
     if "geometry" not in schema.names or not is_geometry(schema.field("geometry")):
         return None
     column: dict[str, Any] = {"encoding": "WKB", "geometry_types": []}
+    if crs_of(schema.field("geometry")) != CRS84:  # what readers take where nothing is said
+        column["crs"] = None
     return {"geo": json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}})}
 
 
@@ -236,7 +188,7 @@ def shorten(value: Any, longest: int = CELL_WIDTH) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = json.dumps(value, default=str) if isinstance(value, list | dict) else str(value)
+    text = json_text(value) if isinstance(value, list | dict) else str(value)
     text = " ".join(text.split())
     half = longest // 2
     return text if len(text) <= longest else f"{text[: half - 1]} … {text[-(half - 2) :]}"

@@ -26,7 +26,7 @@ DOUBLES_INPUTS = "doubles_inputs"
 """Reason code of a mosaic that is left out because its files are inputs."""
 WRONG_BANDS = "wrong_bands"
 """Reason code of an image with more or fewer bands than the network takes."""
-MOST_BANDS = 8
+_MOST_BANDS = 8
 """Bands that a message names."""
 
 
@@ -85,14 +85,15 @@ def _require_channels(source: Source, bands: tuple[int, ...], manifest: ModelMan
     if not manifest.channels or len(bands) in manifest.channels:
         return
     names = [source.bands[index] for index in bands]
-    shown = ", ".join(names[:MOST_BANDS]) + (", …" if len(names) > MOST_BANDS else "")
+    shown = ", ".join(names[:_MOST_BANDS]) + (", …" if len(names) > _MOST_BANDS else "")
     alpha = " beside alpha" if source.alpha_band is not None else ""
+    found = f"{len(bands)}{alpha}: {shown}" if names else f"0{alpha}"
     fewer = [number for number in manifest.channels if number < len(bands)]
     chosen = bands[: max(fewer)] if fewer else bands * min(manifest.channels) if len(bands) == 1 else ()
     example = f", such as {list(chosen)}" if chosen else ""
     raise InputError(
         WRONG_BANDS,
-        f"{manifest.name} takes {bands_text(manifest.channels)}; {source.uri} has {len(bands)}{alpha}: {shown}.",
+        f"{manifest.name} takes {bands_text(manifest.channels)}; {source.uri} has {found}.",
         f"Choose with --set model.bands=[…], by name or 0-based index{example}; or leave such images out.",
     )
 

@@ -70,22 +70,30 @@ def _load(bundle: OpenBundle) -> Segmenter:
 def zeros_problems(model: Segmenter, extra: int = 0) -> list[str]:
     """What is wrong with a model's answer to one batch of zeros, without the model's name.
 
-    extra: channels beside the image's. Where the manifest does not tell how many the image has, several numbers are
-    tried, and the first failure is told where the model answers none.
+    extra: channels beside the image's. The model must answer for every number of them that the manifest tells; where it
+    tells none, several are tried, and the first failure is told where the model answers for none.
     """
     manifest = model.manifest
-    numbers = (len(manifest.bands),) if manifest.bands is not None else manifest.channels or _CHANNELS
+    known = (len(manifest.bands),) if manifest.bands is not None else manifest.channels
+    first: list[str] = []
+    for number in known or _CHANNELS:
+        failure, problems = _asked(model, number + extra)
+        if not known and not failure:
+            return problems
+        first = first or failure or problems
+    return first
+
+
+def _asked(model: Segmenter, channels: int) -> tuple[list[str], list[str]]:
+    """That the model failed on a batch of zeros, and what is wrong with its answer."""
+    manifest = model.manifest
     count = prod(manifest.batch)
-    valid = np.ones((count, *manifest.shown), bool)
-    failures: list[str] = []
-    for number in numbers:
-        try:
-            answer = model.predict(np.zeros((count, number + extra, *manifest.shown), np.float32), valid)
-        except _FAILURES as error:
-            failures.append(str(error).removeprefix(f"{manifest.name}: ") or type(error).__name__)
-        else:
-            return _problems_of(answer, manifest, count)
-    return failures[:1]
+    zeros = np.zeros((count, channels, *manifest.shown), np.float32)
+    try:
+        answer = model.predict(zeros, np.ones((count, *manifest.shown), bool))
+    except _FAILURES as error:
+        return [str(error).removeprefix(f"{manifest.name}: ") or type(error).__name__], []
+    return [], _problems_of(answer, manifest, count)
 
 
 def _problems_of(answer: DenseAnswer | Sequence[WindowMasks], manifest: ModelManifest, count: int) -> list[str]:

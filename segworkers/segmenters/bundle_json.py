@@ -160,6 +160,8 @@ def _problem(problem: ErrorDetails, where: str) -> str:
     # A union reports each of its branches and adds their names to the location.
     if place[:2] == ("manifest", "bands"):
         return f"{where}: manifest.bands: expected a list of band names or 0-based indices, or null"
+    if place[:2] == ("manifest", "channels"):
+        return f"{where}: manifest.channels: expected a list of numbers of bands, such as [3] or [1, 3]"
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
     if problem["type"] in _MISSING:
         message = "missing; every bundle has it (docs/extending.md)"

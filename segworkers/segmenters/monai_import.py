@@ -18,6 +18,7 @@ from schemas.boxes import Zyx, zyx
 from schemas.bundles import Card, ModelBundle
 from schemas.errors import SpecError
 from schemas.models import ModelManifest, Normalisation
+from segworkers.segmenters import options as parse
 from segworkers.segmenters.bundles import weights_file, write_bundle
 from segworkers.segmenters.families import plan_family
 from segworkers.segmenters.monai_config import MonaiConfig, read_monai
@@ -122,7 +123,7 @@ def _bundle(
     problems: list[str],
 ) -> ModelBundle | None:
     """The bundle without its weights; None where there are problems."""
-    channels = int(_described(config, "inputs").get("num_channels", 1))
+    channels = _num_channels(config, "inputs") or 1
     single = mapped.input.pop("one channel only", None)
     if single is not None and channels != 1:
         problems.append(f"preprocessing: {single}: one mean over {channels} channels has no counterpart here")
@@ -206,8 +207,17 @@ def _described(config: MonaiConfig, side: Literal["inputs", "outputs"]) -> Mappi
 
 
 def _outputs(config: MonaiConfig, network: Mapping[str, Any] | None) -> int:
-    said = _described(config, "outputs").get("num_channels")
+    said = _num_channels(config, "outputs")
     return int(said if said is not None else (network or {}).get("arguments", {}).get("out_channels", 0))
+
+
+def _num_channels(config: MonaiConfig, side: Literal["inputs", "outputs"]) -> int | None:
+    """Of the one input or the first output; None where metadata.json says nothing. Raises SpecError for no number."""
+    said = _described(config, side).get("num_channels")
+    try:
+        return None if said is None else parse.count(said)
+    except ValueError as error:
+        raise SpecError(f"metadata.json: network_data_format.{side}: num_channels: {error}; correct it") from error
 
 
 def _classes(config: MonaiConfig, outputs: int, mapped: Mapped) -> tuple[str, ...]:
@@ -225,8 +235,8 @@ def _classes(config: MonaiConfig, outputs: int, mapped: Mapped) -> tuple[str, ..
 
 def _channels(config: MonaiConfig, network: Mapping[str, Any] | None) -> tuple[int, ...]:
     """Of the input, as metadata.json says; a definition of the network says it itself."""
-    said = _described(config, "inputs").get("num_channels")
-    return () if said is None or network is not None else (int(said),)
+    said = _num_channels(config, "inputs")
+    return () if said is None or network is not None else (said,)
 
 
 def _modalities(config: MonaiConfig, mapped: Mapped) -> tuple[str, ...]:

@@ -74,7 +74,13 @@ def read_monai_parameters(
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
-    """The manifest, after checking the parameters; for the driver. Raises SpecError."""
+    """The manifest with what the network takes, after checking the parameters; for the driver. Raises SpecError."""
     settings, network = read_monai_parameters(manifest, parameters)
     channels = network.arguments.get("in_channels")
-    return with_channels(manifest, settings, channels if isinstance(channels, int) else None)
+    if not isinstance(channels, int):
+        return with_channels(manifest, settings)
+    if channels < 1:
+        raise SpecError(
+            f"{manifest.name}: parameters.network.arguments.in_channels: expected at least 1, found {channels}"
+        )
+    return with_channels(manifest, settings, channels)

@@ -26,7 +26,7 @@ _EXTRA = 'pip install "segworkers[onnx]"'
 
 
 def plan(manifest: ModelManifest, parameters: Mapping[str, Any]) -> ModelManifest:
-    """The manifest, after checking the parameters; for the driver. Raises SpecError."""
+    """The manifest with what the network takes, after checking the parameters; for the driver. Raises SpecError."""
     settings = read_foreign(manifest, parameters, _OWN)
     _data_files(parameters, manifest.name)
     return with_channels(manifest, settings)

@@ -208,7 +208,10 @@ def join_bundles(
         bundle = ModelBundle(
             name=name,
             family="two-stage",
-            manifest=replace(sources["detector"].definition.manifest, name=name, classes=named.manifest.classes),
+            # What the pair takes follows from both, and from the bands that each is shown.
+            manifest=replace(
+                sources["detector"].definition.manifest, name=name, classes=named.manifest.classes, channels=()
+            ),
             card=card,
             parameters=whole,
             codes=named.codes,

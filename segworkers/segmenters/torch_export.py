@@ -26,7 +26,7 @@ from torch.nn import functional
 from schemas.bundles import ModelBundle
 from schemas.errors import SpecError
 from schemas.models import ModelManifest
-from segworkers.segmenters.bundle_models import parameters_of
+from segworkers.segmenters.bundle_models import channels_of, parameters_of
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import open_bundle, weights_file, write_bundle
 from segworkers.segmenters.families import family_of, plan_family
@@ -59,11 +59,6 @@ class Exportable:
     input: Mapping[str, Any]
     detector: bool = False
     """Whether it takes a list of images and names its outputs, as torchvision's detectors do: TorchScript only."""
-
-    @property
-    def takes(self) -> tuple[int, ...]:
-        """Numbers of bands that an image may have."""
-        return (1, self.channels) if self.input.get("repeat") == self.channels > 1 else (self.channels,)
 
 
 def export_bundle(reference: str, target: Target, folder: Path) -> ModelBundle:
@@ -105,7 +100,7 @@ def _described(given: ModelBundle, target: Target, what: Exportable, folder: Pat
         name=name,
         family=target,
         # A file does not say it, and who plans a run does not open it.
-        manifest=replace(given.manifest, name=name, channels=what.takes),
+        manifest=replace(given.manifest, name=name, channels=channels_of(given)),
         card=replace(given.card, limits=limits),
         weights=(weights_file(folder, TARGETS[target]),),
         parameters={

@@ -181,7 +181,7 @@ class MaskRcnnSegmenter:
             raise TileError(
                 "wrong_bands",
                 f"{self._manifest.name}: this Mask R-CNN sees {wanted}, this image has {channels}.",
-                "Choose with model.options.bands, such as [0, 1, 2].",
+                "Choose with --set model.bands=[…], by name or 0-based index, such as [0, 1, 2].",
             )
         images = torch.from_numpy(np.ascontiguousarray(windows[:, :, 0], np.float32)).to(self._device)
         real = torch.from_numpy(np.ascontiguousarray(valid[:, 0])).to(self._device)

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.models import ModelManifest
 from segworkers.segmenters.families import plan_family
-from segworkers.segmenters.foreign import InputSettings
+from segworkers.segmenters.foreign_input import InputSettings
 from segworkers.segmenters.head_reading import HEADS
 from segworkers.segmenters.monai_import import ImportChoices
 from segworkers.segmenters.stages import OPTIONS, TwoStages

@@ -19,13 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.cli import main
+from jobs.formats import Format
 from jobs.geojson import write_geojson
-from jobs.query import Format, run_query
+from jobs.query import run_query
 from jobs.results import open_results
 from schemas.errors import SpecError
+from tests.jobs.placed import placed_rows
 
 PLACES = "SELECT geometry, instance_id, label, score, pixel_count FROM instances WHERE geometry IS NOT NULL ORDER BY 2"
-CRS84 = json.dumps({"crs_type": "projjson", "crs": {"id": {"authority": "OGC", "code": "CRS84"}}})
 
 
 def ask(out: Path, query: str, file: Path, form: Format | None = None) -> str:
@@ -33,19 +34,10 @@ def ask(out: Path, query: str, file: Path, form: Format | None = None) -> str:
     return file.read_text()
 
 
-def written(batches: Sequence[dict[str, list[Any]]], *, lines: bool = False, crs: str = CRS84) -> str:
+def written(batches: Sequence[dict[str, Any]], *, lines: bool = False) -> str:
     """GeoJSON of batches whose column `place` holds shapes."""
-    marks = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": crs}
-    parts: list[pa.RecordBatch] = []
-    for batch in batches:
-        columns = {name: pa.array(values) for name, values in batch.items() if name != "place"}
-        columns["place"] = pa.array([None if each is None else each.wkb for each in batch["place"]], pa.binary())
-        fields = [
-            pa.field(name, values.type, metadata=marks if name == "place" else None) for name, values in columns.items()
-        ]
-        parts.append(pa.RecordBatch.from_arrays(list(columns.values()), schema=pa.schema(fields)))
     stream = io.StringIO()
-    write_geojson(pa.RecordBatchReader.from_batches(parts[0].schema, parts), stream, lines=lines)
+    write_geojson(placed_rows(batches), stream, lines=lines)
     return stream.getvalue()
 
 
@@ -138,10 +130,12 @@ def test_rows_of_all_batches_are_there_in_order(
     ("query", "message"),
     [
         ("SELECT label FROM instances", "such as `geometry` of `instances`, found none: add geometry to SELECT"),
-        ("SELECT polygon_px AS geometry FROM instances", "found only geometry, in pixels"),
+        ("SELECT polygon_px AS geometry FROM instances", r"found only geometry \(no CRS, as for pixels\)"),
         ("SELECT geometry FROM instances", "a row has no place on the map"),
         ("SELECT * FROM instances ORDER BY geometry IS NULL", r"a row of .*no where\.tif has no place on the map"),
         ("SELECT geometry AS g FROM instances", "add WHERE g IS NOT NULL"),
+        ("SELECT st_setcrs(polygon_px, 'EPSG:32633') AS p FROM instances", r"found only p \(EPSG:32633\)"),
+        ("SELECT 'POINT EMPTY'::GEOMETRY('OGC:CRS84') AS g", "a row has an empty g: add WHERE st_astext"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["geojson", "geojsonl"])

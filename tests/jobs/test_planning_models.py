@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 
 from jobs.cli import main
 from jobs.loading import load_spec
@@ -93,6 +94,14 @@ def test_many_bands_are_told_in_short(tmp_path: Path) -> None:
     assert "has 40: " in refused.message and refused.message.endswith(", ….") and len(refused.message) < 300
 
 
+def test_an_image_of_alpha_alone_has_no_bands(tmp_path: Path) -> None:
+    only = raster(tmp_path / "alpha.tif")
+    with rasterio.open(only, "r+") as file:
+        file.colorinterp = [ColorInterp.alpha]
+    (refused,) = prepare(spec(only)).skipped
+    assert refused.message == f"nuclei takes 1 band; {only} has 0 beside alpha." and "such as" not in refused.hint
+
+
 def test_what_a_model_does_not_say_is_not_refused(tmp_path: Path) -> None:
     assert len(prepare(spec(raster(tmp_path / "a.tif", count=7), model=own(tmp_path))).plans) == 1
 
@@ -143,6 +152,13 @@ def test_volumes_shown_to_a_model_made_for_images_are_warned_about_once(archive:
 def test_a_model_that_says_something_of_volumes_is_not_warned_about(archive: Path, tmp_path: Path, more: str) -> None:
     assert said(archive / "a", model=own(tmp_path, more)) == []
     assert len(said(archive / "a", model=own(tmp_path))) == 1
+
+
+def test_a_volume_has_one_band(archive: Path, tmp_path: Path) -> None:
+    assert len(prepare(spec(archive / "a", model=own(tmp_path, "channels = 1"))).plans) == 1
+    planned = prepare(spec(archive / "a", model=own(tmp_path, "channels = 3; modalities = ('CT',)")))
+    assert [(each.reason, planned.plans) for each in planned.skipped] == [("wrong_bands", ())]
+    assert "such as [0, 0, 0]" in planned.skipped[0].hint
 
 
 def test_models_for_volumes_images_and_levels_are_not_warned_about(archive: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import geopandas
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.query import CELL_WIDTH, FILE_CELL_WIDTH, SCREEN_ROWS, Format, run_query, shorten
+from jobs.formats import Format
+from jobs.query import CELL_WIDTH, FILE_CELL_WIDTH, SCREEN_ROWS, run_query, shorten
 from jobs.results import open_results
 from schemas.errors import SpecError
 
@@ -60,6 +61,29 @@ def test_json_is_a_list_of_objects_with_null_for_nan(ask):
     assert json.loads(out) == [{"t": "é", "x": None, "s": {"a": 1.0, "b": [None]}, "d": "2020-01-02"}]
 
 
+def test_json_in_a_cell_of_csv_is_json_too(ask):
+    out, _ = ask("SELECT ['nan'::DOUBLE, 1] AS l, {'a': 'é'} AS s, MAP {'a': 1.50, 'b': 'inf'::DOUBLE} AS m", "csv")
+    _, row = csv.reader(io.StringIO(out))
+    assert row == ["[null, 1.0]", '{"a": "é"}', '[["a", 1.5], ["b", null]]']
+
+
+@pytest.mark.parametrize("limit", [None, 5])
+def test_columns_of_the_same_name_are_told_apart(ask, tmp_path: Path, limit: int | None):
+    query = "SELECT i.label, m.label, i.Label, 1 AS label_1 FROM instances i JOIN instances m USING (instance_id)"
+    names = ["label", "label_1", "label_2", "label_1_1"]
+    assert list(json.loads(ask(query, "json", limit)[0])[0]) == names
+    assert ask(query, "csv", limit)[0].splitlines()[0] == ",".join(names)
+    ask(query, limit=limit, output=tmp_path / "o.parquet")
+    assert pq.read_table(tmp_path / "o.parquet").column_names == names
+
+
+def test_rows_keep_the_order_of_the_query(ask):
+    out, _ = ask("SELECT i FROM range(50000) t(i) ORDER BY hash(i)", "csv")
+    count = [int(row) for row in out.splitlines()[1:]]
+    assert sorted(count) == list(range(50000)) and count != sorted(count)
+    assert out == ask("SELECT i FROM range(50000) t(i) ORDER BY hash(i)", "csv", 50000)[0]
+
+
 def test_sums_of_integers_are_numbers_in_json_and_csv(ask):
     query = "SELECT sum(pixel_count) AS n, 0.5 AS h FROM instances"
     assert json.loads(ask(query, "json")[0]) == [{"n": 600 + 400 + 1 + 64, "h": 0.5}]
@@ -99,6 +123,12 @@ def test_parquet_with_geometry_opens_in_geopandas_with_its_crs(ask, tmp_path: Pa
     frame = geopandas.read_parquet(tmp_path / "o.parquet")
     assert len(frame) == 3 and frame.crs.to_string() == "OGC:CRS84"
     assert frame.geometry.is_valid.all()
+
+
+def test_parquet_of_pixels_does_not_pass_for_longitude_and_latitude(ask, tmp_path: Path):
+    ask("SELECT polygon_px AS geometry FROM instances", output=tmp_path / "o.parquet")
+    frame = geopandas.read_parquet(tmp_path / "o.parquet")
+    assert frame.crs is None and frame.geometry.notna().any()
 
 
 def test_parquet_keeps_types_and_values(ask, published: Path, tmp_path: Path):

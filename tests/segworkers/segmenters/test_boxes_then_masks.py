@@ -329,6 +329,29 @@ def joined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.parametrize(
+    ("detector", "segmenter", "parameters", "expected"),
+    [
+        ((1,), (4,), {"detector_bands": [0]}, (4,)),
+        ((1,), (1,), {"detector_bands": [0], "segmenter_bands": [1]}, ()),
+        ((1, 3), (3,), {}, (3,)),
+        ((), (), {}, ()),
+    ],
+)
+def test_a_pair_takes_what_both_take_and_not_what_the_detector_says_of_itself(
+    tmp_path: Path,
+    detector: tuple[int, ...],
+    segmenter: tuple[int, ...],
+    parameters: dict[str, Any],
+    expected: tuple[int, ...],
+) -> None:
+    first = bundle(tmp_path / "a", Ids(), replace(manifest("instance"), channels=detector), {"type": "labels"})
+    second = replace(manifest("dense", (1, 32, 32)), channels=segmenter)
+    inside = bundle(tmp_path / "b", Foreground(), second, {"type": "semantic"})
+    join_bundles("pair", first, inside, tmp_path / "out", CARD, parameters)
+    assert resolve_model(str(tmp_path / "out"), {})[0].channels == expected
+
+
 def counted(image: Path, model: Path, out: Path, **options: Any) -> list[tuple[float, ...]]:
     sets = [part for name, value in options.items() for part in ("--set", f"{name.replace('__', '.')}={value}")]
     arguments = ["segment", str(image), "--model", str(model), "-o", str(out), "--engine", "inline", *sets]

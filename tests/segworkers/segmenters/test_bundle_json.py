@@ -111,6 +111,8 @@ def problems_of(text: str | bytes) -> list[str]:
         ),
         (lambda d: d["manifest"].update(overlap=[0, 20, 0]), "manifest: bright: overlap must lie between 0 and half"),
         (lambda d: d["manifest"].update(bands=[True]), "manifest.bands: expected a list of band names or 0-based"),
+        (lambda d: d["manifest"].update(channels=3), "manifest.channels: expected a list of numbers of bands, such as"),
+        (lambda d: d["manifest"].update(channels=["3"]), "such as [3] or [1, 3]"),
         (lambda d: d["manifest"].update(name="x"), "manifest.name: expected nothing, the name stands beside"),
         (lambda d: d["manifest"].update(digest="x"), "manifest.digest: expected nothing, it is computed"),
         (lambda d: d.update(codes={}), "codes: belong into manifest"),

@@ -334,6 +334,7 @@ def test_verification_finds_the_number_of_channels(failure: Callable[[str], Exce
     assert zeros_problems(Picky(7, failure)) == ["1 channels."], "the first failure, without the name"
     assert zeros_problems(Picky(7, failure, channels=(7,))) == [], "known from the bundle"
     assert zeros_problems(Picky(3, failure, channels=(2,))) == ["2 channels."]
+    assert zeros_problems(Picky(3, failure, channels=(1, 3))) == ["1 channels."], "a run would show it one band too"
 
 
 def test_a_mask_rcnn_bundle_is_the_file_that_it_holds(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from segworkers.segmenters.bundles import shipped_names
 from segworkers.segmenters.channels import bands_text, taking
 from segworkers.segmenters.declaration import read_manifest
 from segworkers.segmenters.families import FAMILIES, plan_family
-from segworkers.segmenters.foreign import arranged, read_foreign
+from segworkers.segmenters.foreign import read_foreign
+from segworkers.segmenters.foreign_input import arranged
 from segworkers.segmenters.loading import resolve_model
 from segworkers.segmenters.maskrcnn_options import maskrcnn_manifest, maskrcnn_settings
 from segworkers.segmenters.registry import FIRST_STAGES, card_text, find_bundle
@@ -95,15 +96,46 @@ def test_weights_of_mask_rcnn_that_are_no_bundle_take_one_band_or_three() -> Non
     assert maskrcnn_manifest(maskrcnn_settings({}), "maskrcnn", ("a",)).channels == (1, 3)
 
 
+@pytest.mark.parametrize(
+    ("shown", "message"),
+    [
+        ({"mean": [0.1, 0.2, 0.3], "std": [0.1, 0.2]}, "mean says 3, std says 2"),
+        ({"repeat": 3, "fill": [0, 1, 2, 3]}, "repeat says 3, fill says 4"),
+        ({"mean": []}, r"parameters\.input\.mean: expected a number, or one for each channel, found \[\]"),
+    ],
+)
+def test_what_is_done_for_each_channel_must_be_for_as_many(shown: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        plan_family("torchscript", manifest(), LABELS | {"input": shown}, "here")
+
+
+@pytest.mark.parametrize(
+    ("shown", "channels", "message"),
+    [
+        ({"mean": [0.1, 0.2, 0.3]}, 4, r"m: parameters\.input: for 3 channels; the network takes 4"),
+        ({"repeat": 3}, 4, r"for 3 channels; the network takes 4"),
+        ({}, 0, r"m: parameters\.network\.arguments\.in_channels: expected at least 1, found 0"),
+        ({}, -1, "expected at least 1, found -1"),
+    ],
+)
+def test_what_a_network_of_monai_cannot_take_is_refused(shown: dict[str, Any], channels: int, message: str) -> None:
+    network = {"target": "UNet", "arguments": {"spatial_dims": 2, "in_channels": channels}}
+    with pytest.raises(SpecError, match=message):
+        plan_family("monai", manifest("dense"), SEMANTIC | {"network": network, "input": shown}, "here")
+
+
 @given(st.integers(1, 4), st.integers(0, 4), st.integers(0, 4), st.integers(1, 4))
 def test_a_foreign_network_is_shown_what_planning_expects(repeat: int, mean: int, fill: int, bands: int) -> None:
     """Whatever may be said of channels: an image with a number that planning lets pass gets what the network takes."""
     shown = {"repeat": repeat, "mean": [0.5] * mean or None, "fill": [0.0] * fill or None}
     parameters = LABELS | {"input": {name: value for name, value in shown.items() if value is not None}}
+    if len({number for number in (repeat, mean, fill) if number > 1}) > 1:
+        with pytest.raises(SpecError, match="expected one number of channels"):
+            plan_family("torchscript", manifest(), parameters, "here")
+        return
     planned = plan_family("torchscript", manifest(), parameters, "here")
-    several = {number for number in (repeat, mean, fill) if number > 1}
-    if len(several) > 1 or bands not in planned.channels:
-        return  # contradictory, or refused
+    if bands not in planned.channels:
+        return  # refused
     settings = read_foreign(manifest(), parameters).input
     images = settings.prepared(np.zeros((1, bands, 1, 8, 8), np.float32), np.ones((1, 1, 8, 8), bool))
     assert images.shape == arranged(np.zeros((1, max(planned.channels), 1, 8, 8)), settings.axes).shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from segworkers.segmenters.loading import load_model, resolve_model
 from segworkers.segmenters.star_options import StarShape
 from segworkers.segmenters.torch_export import TARGETS, export_bundle
 from segworkers.segmenters.torch_star_unet import StarUNet
+from tests.model_bundles import rewritten
 
 CARD = Card(
     summary="a test",
@@ -236,6 +238,10 @@ def test_mask_rcnn_as_torchscript_gives_the_same_instances(detector: Path, tmp_p
     assert [[row[:3] for row in window] for window in ours] == [[row[:3] for row in window] for window in theirs]
     with pytest.raises(SpecError, match="torchscript only"):
         export_bundle(str(detector), "onnx", tmp_path / "other")
+    shutil.copytree(detector, tmp_path / "colour")
+    rewritten(tmp_path / "colour", manifest__channels=[3])
+    narrow = export_bundle(str(tmp_path / "colour"), "torchscript", tmp_path / "narrow")
+    assert narrow.manifest.channels == (3,), "what the bundle declares of itself"
 
 
 def test_the_window_of_an_export_is_fixed(native: Path, tmp_path: Path) -> None:

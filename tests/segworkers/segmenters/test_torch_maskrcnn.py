@@ -123,7 +123,7 @@ def test_one_band_is_shown_three_times_and_other_numbers_are_refused(model: Any)
     assert np.array_equal(one.scores, three.scores) and np.array_equal(_full(one), _full(three))
     with pytest.raises(TileError, match="one band or three, this image has 4") as caught:
         model.predict(*_windows(1, channels=4))
-    assert caught.value.reason == "wrong_bands"
+    assert caught.value.reason == "wrong_bands" and "--set model.bands=[" in caught.value.hint
 
 
 def test_values_of_invalid_pixels_do_not_matter_and_nan_among_valid_ones_is_refused(model: Any) -> None:
