@@ -26,12 +26,13 @@ def agreement(
     window: NDArray[np.int64],
     seen: NDArray[np.int64],
     trusted: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """(k,) pixels that masks i[k] and j[k] have in common, and (k,) their IoU.
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """(k,) pixels that masks i[k] and j[k] have in common, (k,) their IoU, and (k,) whether one holds the other.
 
-    It is the higher one of two: where the boxes `seen` of both meet, and where the boxes `trusted` do; 0 for masks
-    without common pixels. masks: canonical. window: (masks,); seen, trusted: (masks, 6), one of each
-    for a window, and its masks lie inside `seen`.
+    The IoU is the higher one of two: where the boxes `seen` of both meet, and where the boxes `trusted` do; 0 for masks
+    without common pixels. One holds the other where the boxes `seen` meet; not for masks without common pixels.
+    masks: canonical. window: (masks,); seen, trusted: (masks, 6), one of each for a window, and its masks lie inside
+    `seen`.
     """
     return _agreement(masks.runs, extents.offsets, extents.pixels, extents.boxes, i, j, window, seen, trusted)
 
@@ -119,6 +120,7 @@ def _agreement(
     runs: Any, offsets: Any, pixels: Any, boxes: Any, left: Any, right: Any, window: Any, seen: Any, trusted: Any
 ) -> Any:  # pragma: no cover - compiled
     shared, overlap = np.zeros(len(left), np.int64), np.zeros(len(left), np.float64)
+    holds = np.zeros(len(left), np.bool_)
     # What other windows see of each view, as a chain: every view meets several of each window.
     newest, older = np.full(len(window), -1, np.int64), np.empty(2 * len(left), np.int64)
     there, strips = np.empty(2 * len(left), np.int64), np.empty((2 * len(left), 2), np.int64)
@@ -142,8 +144,9 @@ def _agreement(
                 strips[place, 0] = pixels_in_box(runs, offsets, pixels, boxes, v, strip)
                 strips[place, 1] = pixels_in_box(runs, offsets, pixels, boxes, v, core)
             whole, middle = whole + strips[place, 0], middle + strips[place, 1]
+            holds[k] |= strips[place, 0] == shared[k]
         overlap[k] = max(shared[k] / max(whole, 1), inside / max(middle, 1))
-    return shared, overlap
+    return shared, overlap, holds
 
 
 @numba.njit(cache=True, nogil=True)

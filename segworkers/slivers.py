@@ -56,9 +56,9 @@ def relations(
     """
     facts = ViewFacts(views.window, views.rank, pixels, views.marginal, views.cut)
     i, j = neighbours(views, lattice, family)
-    compared = compare(views, lattice, i, j)
+    compared, holds = compare(views, lattice, i, j)
     is_link = links(compared, facts)
-    linked = compared.take(is_link)
+    linked, is_inside = compared.take(is_link), holds[is_link]
     linked = linked.join(near_misses(Sight(views, lattice, linked), facts, i, j))
     sight = Sight(views, lattice, linked)
     parts, apart = _pieces(sight, facts, compared.take(~is_link))
@@ -67,17 +67,8 @@ def relations(
         covering = covering.take(~_is_explained(sight, facts, covering, apart))
     found = {LINK: linked, PART: parts, COVER: covering, APART: apart}
     kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
-    kind[: len(linked)][_inside(sight, linked)] = INSIDE
+    kind[: len(is_inside)][is_inside] = INSIDE
     return linked.join(parts).join(covering).join(apart), kind
-
-
-def _inside(sight: Sight, linked: Pairs) -> NDArray[np.bool_]:
-    """(k,) links of which one view holds all of the other that both windows saw."""
-    rows = np.flatnonzero(linked.shared > 0)
-    i, j = linked.i[rows], linked.j[rows]
-    inside = np.zeros(len(linked), bool)
-    inside[rows] = linked.shared[rows] == np.minimum(sight.pixels(i, j), sight.pixels(j, i))
-    return inside
 
 
 def _is_explained(sight: Sight, facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np.bool_]:

@@ -43,7 +43,7 @@ def views(*rows: tuple[int, Rectangle], label: int = 0, scores: list[float] | No
 
 def pair(found: Views) -> Pairs:
     """The one pair of two views of different windows."""
-    pairs = compare(found, LATTICE, *neighbours(found, LATTICE, found.window))
+    pairs, _ = compare(found, LATTICE, *neighbours(found, LATTICE, found.window))
     assert len(pairs) == 1
     return pairs
 
@@ -79,10 +79,10 @@ def test_an_object_that_lies_in_a_band_only_is_compared_there() -> None:
 
 def test_views_of_other_classes_or_of_one_window_are_no_pairs() -> None:
     both = views((0, (10, 20, 20, 57)), (0, (10, 20, 20, 57)))
-    assert len(compare(both, LATTICE, *neighbours(both, LATTICE, both.window))) == 0
+    assert len(compare(both, LATTICE, *neighbours(both, LATTICE, both.window))[0]) == 0
     two = views((0, (10, 20, 20, 57)), (1, (10, 39, 20, 90)))
     other = replace(two, label=np.array([0, 1]))
-    assert len(compare(other, LATTICE, *neighbours(other, LATTICE, other.window))) == 0
+    assert len(compare(other, LATTICE, *neighbours(other, LATTICE, other.window))[0]) == 0
 
 
 def test_of_two_views_of_one_thing_in_one_window_the_better_scored_stays() -> None:
