@@ -41,10 +41,10 @@ windows' borders, two halves of an object meet in a pixel's width. Weak links ca
 """
 
 
-LINK, PART, COVER, APART, INSIDE = 1, 2, 3, 4, 5
+LINK, PART, COVER, APART, INSIDE, PROVEN = 1, 2, 3, 4, 5, 6
 """What two views may be to each other: the same object; one a part of the other; one a sliver of the other; one of two
 that its window saw side by side where the other says one; the same object, and where both windows saw it one holds all
-pixels of the other."""
+pixels of the other; apart beyond doubt: the two touch, as parts of one object cannot, and outlines stand still."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +116,10 @@ class Groups:
 def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Groups:
     """Steps 2 to 4. kind: (k,) of each pair, as `slivers.relations` gives them."""
     n = len(facts.window)
-    glued = np.zeros(n, bool)
-    glued[pairs.j[kind == APART]] = True
-    is_part = (kind == PART) & ~glued[pairs.j]  # of what covers two objects anything may be a part
+    glued, proven = np.zeros(n, bool), np.zeros(n, bool)
+    proven[pairs.j[kind == PROVEN]] = True
+    glued[pairs.j[(kind == APART) | (kind == PROVEN)]] = True
+    is_part = (kind == PART) & ~proven[pairs.j]  # of what covers two objects anything may be a part
     is_linked = (kind == LINK) | (kind == INSIDE) | is_part
     linked, inside = pairs.take(is_linked), kind[is_linked] == INSIDE
     # Parts have a seat of their own: two of one window may be together where one of them is a part.

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, INSIDE, LINK, PART, ViewFacts, links
+from segworkers.linking import APART, COVER, INSIDE, LINK, PART, PROVEN, ViewFacts, links
 from segworkers.near_misses import near_misses
 from segworkers.sight import Sight
 from segworkers.views import Pairs, Views, compare, near_by, neighbours
@@ -50,7 +50,7 @@ PART_COVER = 0.5
 def relations(
     views: Views, pixels: NDArray[np.int64], lattice: Lattice, family: NDArray[np.int64]
 ) -> tuple[Pairs, NDArray[np.int8]]:
-    """Pairs of views of different families that matter, and (k,) what they are: LINK, INSIDE, PART, COVER or APART.
+    """Pairs of views of different families that matter, and (k,) what they are (`segworkers.linking`).
 
     pixels: (n,) of each view. What is said of a pair depends on the views of its two windows only.
     """
@@ -62,22 +62,33 @@ def relations(
     linked = linked.join(near_misses(Sight(views, lattice, linked), facts, i, j))
     sight = Sight(views, lattice, linked)
     parts, apart = _pieces(sight, facts, compared.take(~is_link))
+    is_sure = _holds_both(sight, apart.i, apart.j)
     covering = _coverings(sight, facts, *facts.by_size(i, j))
     if sight.in_space:
-        covering = covering.take(~_is_explained(sight, facts, covering, apart))
+        covering = covering.take(~_is_explained(facts, covering, apart.take(is_sure)))
     found = {LINK: linked, PART: parts, COVER: covering, APART: apart}
     kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
     kind[: len(is_inside)][is_inside] = INSIDE
+    kind[len(kind) - len(apart) :][is_sure & _touch(sight, apart)] = PROVEN
     return linked.join(parts).join(covering).join(apart), kind
 
 
-def _is_explained(sight: Sight, facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np.bool_]:
-    """(k,) whether the sliver is a witness against another view of the window that covers it, and outlines stay put."""
-    sure = _holds_both(sight, apart.i, apart.j)
+def _is_explained(facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np.bool_]:
+    """(k,) whether the sliver is a witness against another view of the window that covers it."""
     windows = int(facts.window.max(initial=0)) + 1
-    known = np.unique(apart.i[sure] * windows + facts.window[apart.j[sure]])
+    known = np.unique(apart.i * windows + facts.window[apart.j])
     small, large = facts.by_size(covering.i, covering.j)
     return np.isin(small * windows + facts.window[large], known)
+
+
+def _touch(sight: Sight, apart: Pairs) -> NDArray[np.bool_]:
+    """(k,) whether the two that a window saw apart touch, if by a corner."""
+    partner = sight.partner(apart.j, apart.i)
+    touch = np.zeros(len(apart), bool)
+    there = np.flatnonzero(partner >= 0)
+    step = np.tile((np.array(sight.lattice.window) > 1).astype(np.int64), (len(there), 1))
+    touch[there] = sight.near(apart.i[there], partner[there], step) > 0
+    return touch
 
 
 def _holds_both(sight: Sight, small: NDArray[np.int64], large: NDArray[np.int64]) -> NDArray[np.bool_]:

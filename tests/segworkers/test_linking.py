@@ -13,6 +13,7 @@ from segworkers.linking import (
     LINK,
     MIN_OVERLAP,
     PART,
+    PROVEN,
     Groups,
     ViewFacts,
     group_views,
@@ -54,11 +55,12 @@ def grouped(
     parts: Pairs = NONE,
     apart: Pairs = NONE,
     inside: Pairs = NONE,
+    proven: Pairs = NONE,
 ) -> Groups:
     """What becomes of the views."""
-    lengths = [len(linked), len(parts), len(covers), len(apart), len(inside)]
-    kind = np.repeat(np.array([LINK, PART, COVER, APART, INSIDE], np.int8), lengths)
-    return group_views(of, linked.join(parts).join(covers).join(apart).join(inside), kind)
+    lengths = [len(linked), len(parts), len(covers), len(apart), len(inside), len(proven)]
+    kind = np.repeat(np.array([LINK, PART, COVER, APART, INSIDE, PROVEN], np.int8), lengths)
+    return group_views(of, linked.join(parts).join(covers).join(apart).join(inside).join(proven), kind)
 
 
 def same(groups: Groups, *members: int) -> bool:
@@ -205,7 +207,8 @@ def test_a_view_that_was_seen_as_two_has_no_parts() -> None:
     """Window 0 saw 0 and 1, and 3 beside 0; window 1 says 2 for all of it. 1 may be of either, and stays by itself."""
     of, linked, part = facts([0, 0, 1, 0]), pairs((0, 2, 0.8, 90)), pairs((1, 2, 1.0, 50))
     assert same(grouped(of, linked, parts=part), 0, 1, 2)
-    groups = grouped(of, linked, parts=part, apart=pairs((3, 2, 1.0, 40)))
+    assert same(grouped(of, linked, parts=part, apart=pairs((3, 2, 1.0, 40))), 0, 1, 2), "3 may be a part as well"
+    groups = grouped(of, linked, parts=part, proven=pairs((3, 2, 1.0, 40)))
     assert same(groups, 0, 2)
     assert groups.count == 3
 
@@ -249,8 +252,8 @@ def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) 
     i, j = np.triu_indices(n, 1)
     keep = (rng.random(len(i)) < 0.3) & (windows[i] != windows[j])
     i, j = i[keep], j[keep]
-    kind = rng.choice(np.array([LINK, PART, COVER, APART, INSIDE], np.int8), len(i))
-    one_of = np.isin(kind, (PART, APART))
+    kind = rng.choice(np.array([LINK, PART, COVER, APART, INSIDE, PROVEN], np.int8), len(i))
+    one_of = np.isin(kind, (PART, APART, PROVEN))
     swap = one_of & (rng.random(len(i)) < 0.5)  # the part comes first
     i, j = np.where(swap, j, i), np.where(swap, i, j)
     overlap, shared = rng.integers(1, 5, len(i)) / 4, rng.integers(1, 4, len(i))

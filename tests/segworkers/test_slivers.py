@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, INSIDE, LINK, PART, Groups, ViewFacts, group_views
+from segworkers.linking import APART, COVER, INSIDE, LINK, PART, PROVEN, Groups, ViewFacts, group_views
 from segworkers.runs import RunTable, mask_runs
 from segworkers.slivers import near_by, relations
 from segworkers.views import Pairs, Views, is_marginal
@@ -52,17 +52,17 @@ def kinds(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]
 
 def everything(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]:
     """The same, and what is apart: first the one of two, then the view of both."""
-    links, inside, parts, covers, apart = by_kind(*said, lattice=lattice)
-    return [links | inside, parts, covers, apart]
+    links, inside, parts, covers, apart, proven = by_kind(*said, lattice=lattice)
+    return [links | inside, parts, covers, apart | proven]
 
 
 def by_kind(*said: Said, lattice: Lattice) -> list[set[tuple[int, int]]]:
-    """The same, and apart from other links those between views of which one holds the other."""
+    """LINK, INSIDE, PART, COVER, APART and PROVEN."""
     found = views(*said, lattice=lattice)
     pairs, kind = relations(found, found.masks.pixel_counts(len(found)), lattice, found.window)
-    assert np.isin(kind, (LINK, INSIDE, PART, COVER, APART)).all()
+    assert np.isin(kind, (LINK, INSIDE, PART, COVER, APART, PROVEN)).all()
     assert (pairs.i < pairs.j)[np.isin(kind, (LINK, INSIDE, COVER))].all()
-    return [of(pairs.take(kind == each)) for each in (LINK, INSIDE, PART, COVER, APART)]
+    return [of(pairs.take(kind == each)) for each in (LINK, INSIDE, PART, COVER, APART, PROVEN)]
 
 
 def related(*said: Said, lattice: Lattice = LATTICE) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -380,6 +380,19 @@ def test_in_space_a_witness_against_one_view_is_no_sliver_of_another_of_that_win
     links, _, covers, apart = everything(upper, piece, glued, *lower, lattice=SPACE)
     assert links == {(0, 2), (3, 4)}
     assert ((1, 2) in apart, (1, 4) in covers) == ((True, False) if first == 16 else (False, True))
+
+
+@pytest.mark.parametrize(
+    ("piece", "first", "is_proven"), [((16, 20), 16, True), ((17, 20), 16, False), ((16, 20), 17, False)]
+)
+def test_two_that_touch_in_what_another_window_says_as_one_are_two(
+    piece: tuple[int, int], first: int, is_proven: bool
+) -> None:
+    """Not where a row is between them: parts of one object may come near. Nor where outlines move."""
+    upper, lower = (0, mask((2, 0, 10, 10, 16, 30))), (0, mask((2, piece[0], 20, 10, piece[1], 30)))
+    glued = (1, mask((2, 0, first, 10, 20, 40)))
+    *_, apart, proven = by_kind(upper, lower, glued, lattice=SPACE)
+    assert (apart, proven) == ((set(), {(1, 2)}) if is_proven else ({(1, 2)}, set()))
 
 
 def test_links_tell_where_one_view_holds_the_other() -> None:
