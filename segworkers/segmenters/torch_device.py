@@ -32,10 +32,10 @@ def fix_threads(threads: int) -> None:
     The number is part of what makes results repeatable: sums are split by thread.
 
     On CUDA the same windows give the same bits on the same kind of GPU with the same libraries, and what a CPU gives up
-    to float32 rounding: no TF32, which has 10 bits of mantissa and is cuDNN's default (NVIDIA, A100 architecture white
-    paper, 2020), and no algorithm that was chosen by timing, or that adds up in any order. `use_deterministic_algorithms`
-    stays off: the forward passes here have no other such operator, and it would run torchvision's RoIAlign, whose forward
-    kernel adds up in a fixed order, as Python code that takes gigabytes.
+    to float32 rounding. So there is no TF32, cuDNN's default, whose mantissa has 10 bits (NVIDIA A100 architecture
+    white paper, 2020), and no algorithm that is chosen by timing or adds up in any order.
+    `use_deterministic_algorithms` stays off: forward passes hardly have other operators that it is for, and it would
+    run torchvision's RoIAlign, whose forward kernel adds up in a fixed order, as Python code that takes gigabytes.
     """
     torch.set_num_threads(threads)
     # read when cuBLAS starts; only where a model uses several streams does it choose by what else is running
