@@ -45,6 +45,7 @@ def test_a_model_finds_the_same_objects_on_both_devices(
     expected = run(job, tmp_path / "cpu", "cpu")
     assert len(runs.rows(expected, "instances")) >= job.least, "there is something to compare"
     if not rehearsal:
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
     with torch.backends.mkldnn.flags(enabled=False) if rehearsal else nullcontext():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,10 +57,15 @@ def test_two_workers_on_one_gpu_give_the_tables_of_one_process(device: str, one_
     image = write_raster(tmp_path / "field.tif", (field()[0][None] * 255).astype("uint8"))
     (tmp_path / "model.py").write_text(MODEL)
     reference, log = f"python:{tmp_path / 'model.py'}:Blurred", tmp_path / "log"
-    sets = {"model__device": device, "tiling__tile": 64}
+    sets: dict[str, Any] = {"model__device": device, "tiling__tile": 64}
     runs.run([image], tmp_path / "one", reference, {"log": str(log)}, **sets)
     log.unlink()
-    shared = {"engine__kind": "ray", "engine__address": "auto", "engine__workers": 2, "engine__chunk_tiles": 1}
+    shared: dict[str, Any] = {
+        "engine__kind": "ray",
+        "engine__address": "auto",
+        "engine__workers": 2,
+        "engine__chunk_tiles": 1,
+    }
     runs.run([image], tmp_path / "two", reference, {"log": str(log)}, **sets, **shared, engine__gpus_per_worker=0.5)
     told = [json.loads(line) for line in log.read_text().splitlines()]
     assert len({process for process, *_ in told}) == 2, "both workers have computed"
