@@ -13,7 +13,7 @@ One thing speaks against it: where the larger view is linked to a neighbour of t
 and that window saw the two *apart*, the other one took them for one. Both stay. A sliver that the border cuts, beside
 that neighbour, is no witness: near a border it is more often the model that splits. But it is one where some of it is
 farther from the neighbour than outlines move, or where outlines do not move: the larger view's link is nearly exact, or
-the larger view holds both to the last pixel. In space nothing else of that window covers such a witness either: what
+in space the larger view holds both to the last pixel. Nothing else of that window covers such a witness either: what
 was seen of it there is known.
 
 A *part* is what a border cuts off from an object that leaves the window and comes back: a neighbour sees that it is
@@ -62,15 +62,18 @@ def relations(
     linked = linked.join(near_misses(Sight(views, lattice, linked), facts, i, j))
     sight = Sight(views, lattice, linked)
     parts, apart = _pieces(sight, facts, compared.take(~is_link))
-    is_sure = _holds_both(sight, apart.i, apart.j)
     covering = _coverings(sight, facts, *facts.by_size(i, j))
-    if sight.in_space:
-        covering = covering.take(~_is_explained(facts, covering, apart.take(is_sure)))
     found = {LINK: linked, PART: parts, COVER: covering, APART: apart}
     kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
+    pairs = linked.join(parts).join(covering).join(apart)
+    if not sight.in_space:
+        return pairs, kind
+    is_sure = _holds_both(sight, apart.i, apart.j)
     kind[: len(is_inside)][is_inside] = INSIDE
     kind[len(kind) - len(apart) :][is_sure & _touch(sight, apart)] = PROVEN
-    return linked.join(parts).join(covering).join(apart), kind
+    stays = np.ones(len(pairs), bool)
+    stays[kind == COVER] = ~_is_explained(facts, covering, apart.take(is_sure))
+    return pairs.take(stays), kind[stays]
 
 
 def _is_explained(facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np.bool_]:
@@ -125,7 +128,9 @@ def _apart(
 
     beside: (k,) how much of small[k] lies beside that one.
     """
-    cut = sight.views.cut[small] & ~sight.is_still(large, small) & ~_holds_both(sight, small, large)
+    cut = sight.views.cut[small] & ~sight.is_still(large, small)
+    if sight.in_space:
+        cut &= ~_holds_both(sight, small, large)
     cut &= beside >= WITNESS_SHARE * facts.pixels[small]
     return (beside > 0) & ~cut
 

@@ -395,13 +395,15 @@ def test_two_that_touch_in_what_another_window_says_as_one_are_two(
     assert (apart, proven) == ((set(), {(1, 2)}) if is_proven else ({(1, 2)}, set()))
 
 
-def test_links_tell_where_one_view_holds_the_other() -> None:
-    """Of windows 0 and 1; columns 32..64 are what both saw."""
-    seen = (0, mask((10, 40, 20, 64)))
-    links, inside, *_ = by_kind(seen, (1, mask((10, 40, 30, 90))), lattice=LATTICE)
+def test_in_space_links_tell_where_one_view_holds_the_other() -> None:
+    """Columns 16..32 are what both windows saw."""
+    seen = (0, mask((2, 10, 10, 10, 20, 32)))
+    links, inside, *_ = by_kind(seen, (1, mask((2, 10, 16, 10, 30, 40))), lattice=SPACE)
     assert (links, inside) == (set(), {(0, 1)})
-    links, inside, *_ = by_kind(seen, (1, mask((11, 40, 30, 90))), lattice=LATTICE)
+    links, inside, *_ = by_kind(seen, (1, mask((2, 11, 16, 10, 30, 40))), lattice=SPACE)
     assert (links, inside) == ({(0, 1)}, set())
+    links, inside, *_ = by_kind((0, mask((10, 40, 20, 64))), (1, mask((10, 40, 30, 90))), lattice=LATTICE)
+    assert (links, inside) == ({(0, 1)}, set()), "not in a plane"
 
 
 def test_in_a_plane_a_cut_piece_goes_all_the_same() -> None:
