@@ -104,14 +104,17 @@ def _model_grid(source: Source, manifest: ModelManifest) -> ModelGrid:
     require_modality(source.series, manifest)
     if manifest.resolution is None:
         return ModelGrid(native, native)
-    y, x = _pixel_size(source, manifest.resolution)
+    y, x = pixel_size(source, manifest.resolution)
     shape, _ = model_shape((native[1], native[2]), (y, x), manifest.resolution)
     most = [int(manifest.enlarge * extent) for extent in native[1:]]
     return ModelGrid(native, without_empty_cells(native, zyx([native[0], *map(min, shape, most)]), manifest))
 
 
-def _pixel_size(source: Source, wanted: float) -> tuple[float, float]:
-    """Metres of one pixel along (y, x). Raises InputError (`no_resolution`) where that is not known."""
+def pixel_size(source: Source, wanted: float) -> tuple[float, float]:
+    """Metres of one pixel along (y, x); wanted: what the model works at, for the message.
+
+    Raises InputError (`no_resolution`) where that is not known.
+    """
     if source.pixel_um is not None:
         return source.pixel_um[0] * 1e-6, source.pixel_um[1] * 1e-6
     frame = ground_frame(source.grid)
