@@ -109,8 +109,14 @@ def _spec(
     """The spec file or the values of options, with overrides."""
     from jobs.loading import load_spec
 
-    body = None if job else {"inputs": values["inputs"], "model": values["model"], "output": {"path": values["output"]}}
-    chosen = {("engine", "kind"): engine.value if engine else None, ("engine", "address"): address}
+    chosen: dict[tuple[str, ...], Any] = {("engine", "kind"): engine.value if engine else None}
+    chosen[("engine", "address")] = address
+    body: dict[str, Any] | None = None
+    if job is None:
+        body = {"inputs": values["inputs"], "model": values["model"], "output": {"path": values.get("scratch")}}
+        # These options win over --set as well; where there is no such option, as in `plan`, a --set stays.
+        chosen |= {("inputs",): values["inputs"], ("model", "reference"): values["model"]}
+        chosen[("output", "path")] = values.get("output")
     return load_spec(job, values=body, overrides=sets or (), options=chosen)
 
 
@@ -148,7 +154,7 @@ def plan(
         raise SpecError("plan takes one spec file, or inputs and --model")
     # Planning writes no run folder; a crosswalk, where there is DICOM, goes where the spec's run will look for it.
     with tempfile.TemporaryDirectory(prefix="segworkers-plan-") as scratch:
-        values: dict[str, Any] = {"inputs": inputs, "model": model, "output": f"{scratch}/out"}
+        values: dict[str, Any] = {"inputs": inputs, "model": model, "scratch": f"{scratch}/out"}
         spec = _spec(Path(inputs[0]), sets) if is_spec else _spec(None, sets, **values)
         report = plan_report.plan(spec)
     if as_json:

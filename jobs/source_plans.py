@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -72,9 +73,10 @@ def _band_indices(source: Source, manifest: ModelManifest) -> tuple[int, ...]:
         elif isinstance(wanted, str) and wanted in source.bands:
             found.append(source.bands.index(wanted))
         else:
+            which = f"the band at index {wanted} (0-based)" if isinstance(wanted, int) else f"the band {wanted!r}"
             raise InputError(
                 "missing_band",
-                f"The model wants band {wanted!r}; {source.uri} has {', '.join(source.bands)}.",
+                f"{manifest.name} takes {which}; {source.uri} has {_listed(source.bands)}.",
                 "Name the bands with --set model.bands=[…], by name or 0-based index.",
             )
     return tuple(found)
@@ -85,9 +87,7 @@ def _require_channels(source: Source, bands: tuple[int, ...], manifest: ModelMan
     if not manifest.channels or len(bands) in manifest.channels:
         return
     names = [source.bands[index] for index in bands]
-    shown = ", ".join(names[:_MOST_BANDS]) + (", …" if len(names) > _MOST_BANDS else "")
-    alpha = " beside alpha" if source.alpha_band is not None else ""
-    found = f"{len(bands)}{alpha}: {shown}" if names else f"0{alpha}"
+    found = _listed(names, " beside alpha" if source.alpha_band is not None else "")
     fewer = [number for number in manifest.channels if number < len(bands)]
     chosen = bands[: max(fewer)] if fewer else bands * min(manifest.channels) if len(bands) == 1 else ()
     example = f", such as {list(chosen)}" if chosen else ""
@@ -96,6 +96,12 @@ def _require_channels(source: Source, bands: tuple[int, ...], manifest: ModelMan
         f"{manifest.name} takes {bands_text(manifest.channels)}; {source.uri} has {found}.",
         f"Choose with --set model.bands=[…], by name or 0-based index{example}; or leave such images out.",
     )
+
+
+def _listed(bands: Sequence[str], beside: str = "") -> str:
+    """How many bands there are, and which."""
+    shown = ", ".join(bands[:_MOST_BANDS]) + (", …" if len(bands) > _MOST_BANDS else "")
+    return f"{len(bands)}{beside}: {shown}" if bands else f"0{beside}"
 
 
 def _model_grid(source: Source, manifest: ModelManifest) -> ModelGrid:

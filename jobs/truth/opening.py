@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,8 @@ class TruthSet:
     """Vector files and their names, to ask what of them lies on no source."""
     passed_over: int = 0
     """DICOM objects in folders that are no segmentations."""
+    pictures: int = 0
+    """Pictures beside segmentations that have no source's name: runs write some of objects there."""
 
     @property
     def unused(self) -> list[str]:
@@ -81,6 +83,9 @@ class TruthSet:
         if self.passed_over:
             objects = "object that is no segmentation" if self.passed_over == 1 else "objects that are no segmentations"
             yield f"{self.passed_over:,} DICOM {objects}: passed over in the folders of the truth"
+        if self.pictures:
+            pictures = "picture" if self.pictures == 1 else "pictures"
+            yield f"{self.pictures:,} {pictures} beside segmentations: passed over in the folders of the truth"
 
     def is_about(self, target: Target) -> bool:
         """Whether there is truth about a source. Raises as `of` does."""
@@ -133,9 +138,9 @@ def open_truth(paths: Sequence[Path], targets: Sequence[Target], reader: Reader,
     for file in by_kind.get("coco", ()):
         _add_coco(made, file, rasters, options)
     _add_vectors(made, by_kind.get("vector", ()), rasters, reader, options)
-    _add_rasters(made, by_kind.get("raster", ()), targets, reader)
     dicom = by_kind.get("dicom", ())
     segmentations = [file.path for file in dicom if is_segmentation(file)]
+    _add_rasters(made, by_kind.get("raster", ()), targets, reader, {path.parent for path in segmentations})
     made.passed_over = len(dicom) - len(segmentations)
     if segmentations:
         from jobs.truth.segs import SegFiles
@@ -196,13 +201,18 @@ def _of_file(polygons: VectorFile, reader: Reader, target: Target) -> ShapeTruth
     return truth
 
 
-def _add_rasters(made: TruthSet, files: Sequence[TruthFile], targets: Sequence[Target], reader: Reader) -> None:
+def _add_rasters(
+    made: TruthSet, files: Sequence[TruthFile], targets: Sequence[Target], reader: Reader, beside: Collection[Path]
+) -> None:
+    """beside: folders with segmentations."""
     from jobs.truth.rasters import open_raster
 
     for file in files:
         alone = len(files) == len(targets) == 1 and targets[0].is_raster
         target = about(file, targets) or (targets[0] if alone else None)
-        if target is None:
+        if target is None and file.path.parent in beside and file.searched and file.path.suffix.lower() == ".png":
+            made.pictures += 1
+        elif target is None:
             made.unpaired.append(file.listed)
         else:
             _add(made, target.source_id, file.name, lambda file=file, target=target: open_raster(reader, file, target))

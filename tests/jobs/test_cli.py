@@ -84,6 +84,15 @@ def test_options_of_segment_become_the_spec(ran: dict[str, Any]):
     assert Path(spec.output.path).name == "out" and ran["resume"] is True
 
 
+def test_options_of_segment_win_over_set(ran: dict[str, Any]):
+    sets = ["output.path=elsewhere", "model=other", "model.options.value=3", "inputs=[c.tif]", "engine.kind=ray"]
+    assert main([*SEGMENT, *(part for each in sets for part in ("--set", each)), "--engine", "inline"]) == 0
+    spec = ran["spec"]
+    assert Path(spec.output.path).name == "out" and spec.engine.kind == "inline"
+    assert (spec.model.reference, spec.model.options) == ("threshold", {"value": 3})
+    assert [Path(uri).name for uri in spec.inputs] == ["a.tif", "b.tif"]
+
+
 def test_run_reads_the_spec_file_and_options_override_it(ran: dict[str, Any], tmp_path: Path):
     path = tmp_path / "job.yaml"
     path.write_text("inputs: [a.tif]\nmodel: threshold\noutput: {path: out}\nengine: {kind: ray}\n")
