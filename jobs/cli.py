@@ -132,8 +132,15 @@ def schema() -> None:
 
 @app.command()
 def validate(job: SpecFile, sets: Set = None) -> None:
-    """Check a spec file and print it with all defaults; every problem is reported at once."""
-    print(_spec(job, sets).to_yaml(), end="")
+    """Check a spec file, then its model, and print it with all defaults; no input is read, no weights are fetched.
+
+    Every problem of the file is reported at once.
+    """
+    from jobs.planning import check_model
+
+    spec = _spec(job, sets)
+    check_model(spec)
+    print(spec.to_yaml(), end="")
 
 
 @app.command()
@@ -145,9 +152,13 @@ def plan(
     sets: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read headers only and show what a run would do: tiles, bytes to read, memory, warnings, skipped inputs."""
+    """Read headers only and show what a run would do: tiles, bytes to read, memory, warnings, skipped inputs.
+
+    The exit code is what the inputs would give a run: 2 where there are none, 3 where some cannot be used.
+    """
     from jobs import plan_report
     from jobs.render import plan_json, print_plan
+    from jobs.stages import LEFT_OUT, NOTHING_THERE
 
     is_spec = len(inputs) == 1 and inputs[0].lower().endswith((".yaml", ".yml"))
     if is_spec == (model is not None):
@@ -161,6 +172,9 @@ def plan(
         print(plan_json(report))
     else:
         print_plan(report, sys.stdout)
+    reasons = {each.reason for each in report.skipped}
+    nothing = not report.sources and reasons <= set(NOTHING_THERE)
+    raise typer.Exit(BAD_USAGE if nothing else INCOMPLETE if reasons - set(LEFT_OUT) else DONE)
 
 
 @app.command()
