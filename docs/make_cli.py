@@ -87,7 +87,7 @@ engine: {kind: ray, workers: 4}
 Relative paths in a file are relative to the file, those given by options to the working directory. Paths are `inputs`,
 `output.path`, the file of a `python:file.py:Class` model, and options of the model that name an existing file.
 `--set key=value` overrides one key, the value read as YAML: `--set model.bands=[red,green,blue]`. Options such as
-`--engine` win over `--set`.
+`--engine` and `-o` win over `--set`.
 
 A run may be resumed with other `tiling`, `engine` or pictures (`output.masks`, `seg`, `sr`, `nifti`, `montages`); other
 inputs, model, filters, `raster` or level of slides make another run.

@@ -121,7 +121,8 @@ def _expand_manifest(location: Location, nested: bool) -> Iterator[Location | Sk
 def _expand_local(location: Location, nested: bool) -> Iterator[Location | Skipped]:
     path = location.full
     if os.path.isdir(path):
-        yield from _or_no_match(path, _walk(path))
+        runs: list[str] = []
+        yield from _or_no_match(path, _walk(path, runs), runs)
     elif os.path.exists(path):
         if _suffix(path) in MANIFEST_SUFFIXES:
             yield from _expand_manifest(location, nested)
@@ -133,19 +134,24 @@ def _expand_local(location: Location, nested: bool) -> Iterator[Location | Skipp
         yield Skipped(path, "not_found", f"{path}: no such file or folder.", "Check the path.")
 
 
-def _or_no_match(what: str, items: Iterator[Location | Skipped]) -> Iterator[Location | Skipped]:
-    """The items, or a line that says there were none."""
+def _or_no_match(
+    what: str, items: Iterator[Location | Skipped], runs: Sequence[str] = ()
+) -> Iterator[Location | Skipped]:
+    """The items, or a line that says there were none; runs: folders that were passed over while they were found."""
     empty = True
     for item in items:
         empty = False
         yield item
-    if empty:
+    if empty and runs:
+        message = f"{what}: no image found: {runs[0]} holds a run ({RUN_FILE}), and run folders are not searched."
+        yield Skipped(what, "no_match", message, f"Name images in it one by one or by a pattern, {runs[0]}/*.tif.")
+    elif empty:
         endings = " ".join(sorted(RASTER_SUFFIXES))
         yield Skipped(what, "no_match", f"{what}: no image found.", f"Files that count as images end in {endings}.")
 
 
-def _walk(folder: str) -> Iterator[Location | Skipped]:
-    """Images under a folder, through links to folders too, each folder once."""
+def _walk(folder: str, runs: list[str]) -> Iterator[Location | Skipped]:
+    """Images under a folder, through links to folders too, each folder once; run folders are added to `runs`."""
     refused: list[OSError] = []
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=refused.append):
@@ -155,6 +161,7 @@ def _walk(folder: str) -> Iterator[Location | Skipped]:
             continue
         seen.add(real)
         if RUN_FILE in files:  # an earlier run's own masks and pictures are no images to segment
+            runs.append(parent)
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -173,7 +180,7 @@ def _glob(pattern: str) -> Iterator[Location | Skipped]:
         if os.path.isdir(path):
             # `**` yields every folder as well as what is in it.
             if "**" not in pattern:
-                yield from _walk(path)
+                yield from _walk(path, [])
         elif _counts(pattern, path):
             yield Location("local", path, path)
 
@@ -200,7 +207,8 @@ def _expand_s3(location: Location) -> Iterator[Location | Skipped]:
             runs = tuple(name.removesuffix(RUN_FILE) for name in names if name.endswith(f"/{RUN_FILE}"))
             shown = (name for name in names if not (_is_hidden(name, uri) or name.startswith(runs)))
             images = (name for name in shown if _suffix(name) in RASTER_SUFFIXES)
-            yield from _or_no_match(uri, (Location("s3", name, name) for name in images))
+            passed = [run.rstrip("/") for run in runs]
+            yield from _or_no_match(uri, (Location("s3", name, name) for name in images), passed)
 
 
 def _matches(pattern: str, name: str) -> bool:

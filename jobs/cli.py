@@ -109,8 +109,14 @@ def _spec(
     """The spec file or the values of options, with overrides."""
     from jobs.loading import load_spec
 
-    body = None if job else {"inputs": values["inputs"], "model": values["model"], "output": {"path": values["output"]}}
-    chosen = {("engine", "kind"): engine.value if engine else None, ("engine", "address"): address}
+    chosen: dict[tuple[str, ...], Any] = {("engine", "kind"): engine.value if engine else None}
+    chosen[("engine", "address")] = address
+    body: dict[str, Any] | None = None
+    if job is None:
+        body = {"inputs": values["inputs"], "model": values["model"], "output": {"path": values.get("scratch")}}
+        # These options win over --set as well; where there is no such option, as in `plan`, a --set stays.
+        chosen |= {("inputs",): values["inputs"], ("model", "reference"): values["model"]}
+        chosen[("output", "path")] = values.get("output")
     return load_spec(job, values=body, overrides=sets or (), options=chosen)
 
 
@@ -126,8 +132,15 @@ def schema() -> None:
 
 @app.command()
 def validate(job: SpecFile, sets: Set = None) -> None:
-    """Check a spec file and print it with all defaults; every problem is reported at once."""
-    print(_spec(job, sets).to_yaml(), end="")
+    """Check a spec file, then its model, and print it with all defaults; no input is read, no weights are fetched.
+
+    Every problem of the file is reported at once.
+    """
+    from jobs.planning import check_model
+
+    spec = _spec(job, sets)
+    check_model(spec)
+    print(spec.to_yaml(), end="")
 
 
 @app.command()
@@ -139,22 +152,29 @@ def plan(
     sets: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read headers only and show what a run would do: tiles, bytes to read, memory, warnings, skipped inputs."""
+    """Read headers only and show what a run would do: tiles, bytes to read, memory, warnings, skipped inputs.
+
+    The exit code is what the inputs would give a run: 2 where there are none, 3 where some cannot be used.
+    """
     from jobs import plan_report
     from jobs.render import plan_json, print_plan
+    from jobs.stages import LEFT_OUT, NOTHING_THERE
 
     is_spec = len(inputs) == 1 and inputs[0].lower().endswith((".yaml", ".yml"))
     if is_spec == (model is not None):
         raise SpecError("plan takes one spec file, or inputs and --model")
     # Planning writes no run folder; a crosswalk, where there is DICOM, goes where the spec's run will look for it.
     with tempfile.TemporaryDirectory(prefix="segworkers-plan-") as scratch:
-        values: dict[str, Any] = {"inputs": inputs, "model": model, "output": f"{scratch}/out"}
+        values: dict[str, Any] = {"inputs": inputs, "model": model, "scratch": f"{scratch}/out"}
         spec = _spec(Path(inputs[0]), sets) if is_spec else _spec(None, sets, **values)
         report = plan_report.plan(spec)
     if as_json:
         print(plan_json(report))
     else:
         print_plan(report, sys.stdout)
+    reasons = {each.reason for each in report.skipped}
+    nothing = not report.sources and reasons <= set(NOTHING_THERE)
+    raise typer.Exit(BAD_USAGE if nothing else INCOMPLETE if reasons - set(LEFT_OUT) else DONE)
 
 
 @app.command()

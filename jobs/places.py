@@ -72,5 +72,6 @@ def places(batch: pa.RecordBatch, column: int) -> NDArray[Any]:
         )
     raise SpecError(
         f"{told} has no place on the map, because its image has no georeference that can be used: add WHERE {name} IS "
-        f"NOT NULL to leave such rows out, or write {_INSTEAD}, where they have polygon_px"
+        f"NOT NULL to leave such rows out, or write {_INSTEAD}, where objects of images have polygon_px, those of "
+        "volumes boxes and centroids"
     )

@@ -11,12 +11,15 @@ import numpy as np
 from jobs.catalog import Skipped
 from jobs.config import JobSpec
 from jobs.planning import Planned, prepare
-from jobs.source_plans import around
+from jobs.source_plans import around, pixel_size
 from jobs.tiles import LEAST_SLICES_BYTES, WORKER_BASE_BYTES, raster_bytes_per_pixel, volume_bytes
 from schemas.boxes import Box, zyx
 from schemas.models import ModelManifest
 from segworkers.plans import SourcePlan
 from segworkers.window_rows import most_windows
+
+WORTH_A_WARNING = 1.1
+"""Pixels that are larger than those a model was made for by more than this factor are told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,12 +134,24 @@ def model_warnings(plan: SourcePlan, manifest: ModelManifest) -> list[str]:
     if wide and plan.source.volume is None and manifest.normalise in ("none", "unit"):
         stretch = f"its normalise is `{manifest.normalise}`; `percentile` would stretch them"
         found.append(f"16-bit: {plan.source.dtype} pixels reach the model without a stretch ({stretch})")
-    if manifest.resolution is not None and plan.grid.is_native:
-        found.append(f"resolution: used as it is; the model was made for {manifest.resolution} m per pixel")
+    if manifest.resolution is not None and plan.source.volume is None:
+        found += _too_coarse(plan, manifest.resolution)
     window, shape = manifest.window, plan.grid.shape
     if shape[1] < window[1] or shape[2] < window[2]:
         found.append(f"small: the image ({shape[1]} x {shape[2]}) is smaller than the model's window; it is padded")
     return found
+
+
+def _too_coarse(plan: SourcePlan, wanted: float) -> list[str]:
+    """At most one: that the model sees coarser pixels than it was made for."""
+    pixel = pixel_size(plan.source, wanted)
+    seen = [size * n / m for size, n, m in zip(pixel, plan.grid.native[1:], plan.grid.shape[1:], strict=True)]
+    if max(seen) <= wanted * WORTH_A_WARNING:
+        return []
+    how = "as it is" if plan.grid.is_native else f"at {max(seen):.3g} m, enlarged as far as it allows"
+    return [
+        f"resolution: the image has pixels of {max(pixel):.3g} m; the model was made for {wanted:g} m and sees it {how}"
+    ]
 
 
 def general_warnings(planned: Planned) -> list[str]:

@@ -84,6 +84,13 @@ def prepare(spec: JobSpec) -> Planned:
     )
 
 
+def check_model(spec: JobSpec) -> None:
+    """Whether the model is there and takes what the spec tells it; fetches no weights. Raises SpecError."""
+    given = spec.model
+    manifest, _ = resolve_model(given.reference, given.options, given.device, spec.engine.threads, fetch=False)
+    _overridden(manifest, spec)
+
+
 def _of_stated_size(source: Source, pixel_um: tuple[float, float] | None) -> Source:
     """What does not lie on a map has the size that the spec tells of its pixels."""
     if pixel_um is None or isinstance(ground_frame(source.grid), GroundFrame):

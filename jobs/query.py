@@ -36,6 +36,8 @@ CELL_WIDTH = 60
 FILE_CELL_WIDTH = 600
 """The same in a pipe or a file: every message, but not a whole mask."""
 _BATCH_ROWS = 20_000
+_IN_FULL = 1e15
+"""Floats below this have a units digit that means something."""
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 _NO_LIMIT = 1_000_000
 
@@ -181,13 +183,16 @@ def _text_table(reader: pa.RecordBatchReader, shown: int | None, longest: int) -
 
 
 def shorten(value: Any, longest: int = CELL_WIDTH) -> str:
-    """A value as one short line: floats with six digits, long text cut in its middle, line breaks as spaces."""
+    """A value as one short line: floats with six digits, large ones in full to the unit, long text cut in its middle.
+
+    Line breaks are spaces.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.0f}" if 1e5 <= abs(value) < _IN_FULL else f"{value:.6g}"
     text = json_text(value) if isinstance(value, list | dict) else str(value)
     text = " ".join(text.split())
     half = longest // 2

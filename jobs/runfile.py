@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
-from jobs.catalog import RUN_FILE
-from jobs.config import JobSpec, determining
+from jobs.catalog import RUN_FILE, find_inputs
+from jobs.config import JobSpec, determining, is_local
 from schemas.errors import SpecError, StoreError
 from schemas.models import ModelManifest
 from segworkers.readers.locations import redact
@@ -29,6 +30,7 @@ _PACKAGES = ("segworkers", "ray", "torch", "torchvision", "rasterio", "numpy", "
 
 def claim(store: Store, spec: JobSpec, manifest: ModelManifest, *, resume: bool) -> None:
     """Make the folder this job's, or find that it is already. Raises SpecError where it may not be used."""
+    _require_no_images(store)
     described = json.dumps(_describe(spec, manifest), indent=2, sort_keys=True).encode()
     try:
         if store.create(NAME, described):
@@ -58,6 +60,18 @@ def claim(store: Store, spec: JobSpec, manifest: ModelManifest, *, resume: bool)
         raise SpecError(
             f"{store.url} holds a run with another {what}{f' ({keys})' if keys else ''}; resume with the same inputs, "
             "model and filters, or choose another folder"
+        )
+
+
+def _require_no_images(store: Store) -> None:
+    """Refuse a folder of images for a new run: they would never be found again. Of folders on this machine only."""
+    if store.exists(NAME) or not is_local(store.url) or not os.path.isdir(store.url):
+        return
+    images, _ = find_inputs([store.url])
+    if images:
+        raise SpecError(
+            f"output.path: {store.url} holds images, such as {images[0]}; run folders are not searched for inputs, so "
+            "they would not be found there again: choose another folder"
         )
 
 

@@ -98,7 +98,7 @@ def verdict_line(verdict: SeamVerdict) -> str:
             "cannot tell whether there is a seam: windows overlap so far that several saw every place, which leaves "
             f"nothing to compare with{figures}; a smaller model.overlap would show it"
         ),
-        "no borders": "no seam: every source fits into one window",
+        "no borders": "no seam to look for: no source took more than one window",
     }[verdict.verdict]
 
 

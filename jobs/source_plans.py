@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -72,9 +73,10 @@ def _band_indices(source: Source, manifest: ModelManifest) -> tuple[int, ...]:
         elif isinstance(wanted, str) and wanted in source.bands:
             found.append(source.bands.index(wanted))
         else:
+            which = f"the band at index {wanted} (0-based)" if isinstance(wanted, int) else f"the band {wanted!r}"
             raise InputError(
                 "missing_band",
-                f"The model wants band {wanted!r}; {source.uri} has {', '.join(source.bands)}.",
+                f"{manifest.name} takes {which}; {source.uri} has {_listed(source.bands)}.",
                 "Name the bands with --set model.bands=[…], by name or 0-based index.",
             )
     return tuple(found)
@@ -85,9 +87,7 @@ def _require_channels(source: Source, bands: tuple[int, ...], manifest: ModelMan
     if not manifest.channels or len(bands) in manifest.channels:
         return
     names = [source.bands[index] for index in bands]
-    shown = ", ".join(names[:_MOST_BANDS]) + (", …" if len(names) > _MOST_BANDS else "")
-    alpha = " beside alpha" if source.alpha_band is not None else ""
-    found = f"{len(bands)}{alpha}: {shown}" if names else f"0{alpha}"
+    found = _listed(names, " beside alpha" if source.alpha_band is not None else "")
     fewer = [number for number in manifest.channels if number < len(bands)]
     chosen = bands[: max(fewer)] if fewer else bands * min(manifest.channels) if len(bands) == 1 else ()
     example = f", such as {list(chosen)}" if chosen else ""
@@ -98,20 +98,29 @@ def _require_channels(source: Source, bands: tuple[int, ...], manifest: ModelMan
     )
 
 
+def _listed(bands: Sequence[str], beside: str = "") -> str:
+    """How many bands there are, and which."""
+    shown = ", ".join(bands[:_MOST_BANDS]) + (", …" if len(bands) > _MOST_BANDS else "")
+    return f"{len(bands)}{beside}: {shown}" if bands else f"0{beside}"
+
+
 def _model_grid(source: Source, manifest: ModelManifest) -> ModelGrid:
     """The grid that the model works on: reduced where it was made for coarser pixels, enlarged as far as it allows."""
     native = source.grid.shape
     require_modality(source.series, manifest)
     if manifest.resolution is None:
         return ModelGrid(native, native)
-    y, x = _pixel_size(source, manifest.resolution)
+    y, x = pixel_size(source, manifest.resolution)
     shape, _ = model_shape((native[1], native[2]), (y, x), manifest.resolution)
     most = [int(manifest.enlarge * extent) for extent in native[1:]]
     return ModelGrid(native, without_empty_cells(native, zyx([native[0], *map(min, shape, most)]), manifest))
 
 
-def _pixel_size(source: Source, wanted: float) -> tuple[float, float]:
-    """Metres of one pixel along (y, x). Raises InputError (`no_resolution`) where that is not known."""
+def pixel_size(source: Source, wanted: float) -> tuple[float, float]:
+    """Metres of one pixel along (y, x); wanted: what the model works at, for the message.
+
+    Raises InputError (`no_resolution`) where that is not known.
+    """
     if source.pixel_um is not None:
         return source.pixel_um[0] * 1e-6, source.pixel_um[1] * 1e-6
     frame = ground_frame(source.grid)

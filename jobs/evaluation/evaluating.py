@@ -141,7 +141,11 @@ def evaluate(
         units=tally.units,
         metrics=metric_rows(summarise(tally), classes.all, tally.scheme, tally.units),
         images=images,
-        unused=tuple(each for each in opened.unused if each.rsplit("/", 1)[-1] not in listed.lost),
+        unused=(
+            *(each for each in opened.unused if each.rsplit("/", 1)[-1] not in listed.lost),
+            # Where sources failed nobody knows what lies on them.
+            *(opened.off() if not listed.failed else ()),
+        ),
         without=tuple(each.uri for each in listed.targets if each.source_id not in met),
         failed=listed.failed,
         notes=(*classes.notes(), *opened.notes(), *_unused(regions)),

@@ -108,6 +108,11 @@ class ShapeTruth:
     """(n, 4) x0, y0, x1, y1 in pixels."""
 
     @classmethod
+    def nothing(cls) -> ShapeTruth:
+        """No objects."""
+        return cls((), (), np.empty((0, 4)))
+
+    @classmethod
     def together(cls, parts: Sequence[tuple[str, ShapeTruth]]) -> ShapeTruth:
         """The objects of several files, which are told apart by the first part of their names."""
         return cls(

@@ -1,7 +1,8 @@
 """Polygons of GeoJSON, GeoPackage and what else GDAL reads as vectors, put on the pixels of a source.
 
 Coordinates are in the file's CRS (GeoJSON: CRS84 unless it names another) where the source has a georeference, and are
-transformed into that of the source. A source without one takes them for pixel corners (x, y), y downward.
+transformed into that of the source. A source without one takes them for pixel corners (x, y), y downward, and refuses
+those that can be none: shapes that are all smaller than a pixel are in degrees.
 """
 # pyogrio, pyproj and shapely are partly untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -44,8 +45,10 @@ class VectorFile:
         Raises SpecError where it cannot be read.
         """
         self._path, self._name, self._boxes_only = file.path, file.name, boxes_only
+        self.reached: set[int] = set()
+        """Ids of the polygons that some source was found to meet."""
         try:
-            described = pyogrio.read_info(self._path)
+            described = pyogrio.read_info(self._path, force_feature_count=True)
         except Exception as error:
             raise SpecError(f"{file.name}: expected polygons in a format that GDAL knows: {one_line(error)}") from error
         fields = [str(name) for name in described["fields"]]
@@ -53,9 +56,14 @@ class VectorFile:
             raise SpecError(f"{file.name}: has no field {class_field!r}; its fields are {', '.join(fields) or 'none'}")
         self._field = class_field or next((name for name in CLASS_FIELDS if name in fields), None)
         self._crs = described["crs"]
+        self.count = int(described["features"])
+        """Polygons in the file, with those that are empty."""
 
-    def truth(self, grid: PixelGrid) -> ShapeTruth:
-        """The polygons that reach into the source. Raises SpecError where they cannot be placed, or are no polygons."""
+    def truth(self, grid: PixelGrid, image: str) -> ShapeTruth:
+        """The polygons that reach into the source; image: its name, for messages.
+
+        Raises SpecError where they cannot be placed, or are no polygons.
+        """
         to_pixels, reach = self._placed(grid)
         columns = [self._field] if self._field else []
         _, fids, wkb, values = pyogrio.raw.read(self._path, columns=columns, bbox=reach, return_fids=True)
@@ -65,13 +73,38 @@ class VectorFile:
             raise SpecError(f"{self._name}: expected polygons only; points and lines cannot be compared with masks")
         shapes = shapely.make_valid(shapely.transform(self._with_vertices(made), to_pixels))
         bounds = shapely.bounds(shapes)
+        self.reached.update(fids[there & _near(bounds, grid)].tolist())
         kept = np.flatnonzero(there & _inside(shapes, bounds, grid))
+        if not grid.is_measurable and len(kept) and np.all(shapely.area(shapes[kept]) < 1):
+            raise SpecError(
+                f"{self._name}: all of its polygons on {image} are smaller than a pixel, as longitudes and latitudes "
+                f"are: {image} has no georeference, so it takes them in pixels; georeference it, or leave the file out"
+            )
         labels = values[0] if self._field else np.full(len(made), None, object)
         boxes = [(0.0, y0, x0, 1.0, y1, x1) if self._boxes_only else None for x0, y0, x1, y1 in bounds[kept].tolist()]
         items = tuple(
             TruthItem(name=str(fids[k]), label=_text(labels[k]), box=box) for k, box in zip(kept, boxes, strict=True)
         )
         return ShapeTruth(items, tuple((shapes[k],) for k in kept), bounds[kept].reshape(-1, 4))
+
+    def off(self) -> int:
+        """How many polygons lie on none of the sources that `truth` was asked for."""
+        if len(self.reached) == self.count:
+            return 0
+        fids, bounds = pyogrio.read_bounds(self._path)
+        there = np.isfinite(bounds).all(axis=0)
+        return len(set(fids[there].tolist()) - self.reached)
+
+    def missed(self, grid: PixelGrid, image: str) -> SpecError:
+        """What is wrong where no polygon lies on a source, with the extents of both in the file's coordinates."""
+        _, (x0, y0, x1, y1) = self._placed(grid)
+        left, bottom, right, top = pyogrio.read_info(self._path, force_total_bounds=True)["total_bounds"]
+        how = "pixels" if not grid.is_measurable else _crs_name(self._crs)
+        return SpecError(
+            f"{self._name}: none of its {self.count:,} polygons lies on {image}: read as {how} they span x {left:g} to "
+            f"{right:g} and y {bottom:g} to {top:g}, and the image x {x0:g} to {x1:g} and y {y0:g} to {y1:g}; say "
+            "which coordinate reference system they are in, or leave the file out"
+        )
 
     def _placed(self, grid: PixelGrid) -> tuple[_ToPixels, tuple[float, float, float, float]]:
         """The way from the file's coordinates to pixels, and the part of the file that may reach into the grid."""
@@ -104,6 +137,18 @@ class VectorFile:
 
 def _as_they_are(xy: NDArray[np.float64]) -> NDArray[np.float64]:
     return xy
+
+
+def _crs_name(crs: str) -> str:
+    # GeoJSON that names none is in CRS84, which GDAL calls EPSG:4326 with longitude first.
+    return "OGC:CRS84" if crs == "EPSG:4326" else crs
+
+
+def _near(bounds: NDArray[Any], grid: PixelGrid) -> NDArray[np.bool_]:
+    """(n,) whether the box of each touches the image, its edge included."""
+    _, height, width = grid.shape
+    x0, y0, x1, y1 = bounds.T
+    return (x0 <= width) & (y0 <= height) & (x1 >= 0) & (y1 >= 0)
 
 
 def _inside(shapes: NDArray[Any], bounds: NDArray[np.float64], grid: PixelGrid) -> NDArray[np.bool_]:

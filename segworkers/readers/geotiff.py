@@ -278,9 +278,9 @@ def _detail(location: Location, error: Exception) -> str:
 
 
 def _read_failed(source: Source, box: Box, error: Exception) -> InputError:
-    text = redact(str(error.__cause__ or error))
+    text = redact(str(error.__cause__ or error)).removeprefix(f"{source.uri}, ")  # GDAL begins with the name
     return InputError(
         "read_failed",
         f"{source.uri}: pixels of {box.start} to {box.stop} (z, y, x) cannot be read ({text}).",
-        "The file may be truncated or damaged: copy it again; the rest of it is processed.",
+        "The file may be truncated or damaged: copy it again.",
     )

@@ -125,6 +125,8 @@ def _from_module(reference: str, module: str, class_name: str) -> PluginCode:
         raise SpecError(f"model {reference!r}: cannot import {module}: {error}") from error
     if spec is None or spec.origin is None:
         raise SpecError(f"model {reference!r}: no module {module}; install it, or name a file that ends in .py")
+    if not Path(spec.origin).is_file():  # `built-in` or `frozen`
+        raise SpecError(f"model {reference!r}: {module} ({spec.origin}) is no file of Python code; name one that is")
     top = importlib.util.find_spec(module.partition(".")[0])
     roots = [Path(place) for place in (top.submodule_search_locations if top else None) or []]
     files = sorted({file for root in roots for file in root.rglob("*.py")} | {Path(spec.origin)})

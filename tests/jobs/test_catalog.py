@@ -208,3 +208,15 @@ def test_masks_of_an_earlier_run_in_a_bucket_are_no_images(monkeypatch: pytest.M
     names = ["s3://b/a/1.tif", "s3://b/a/out/masks/g/1-labels.tif", "s3://b/a/out/run.json", "s3://b/a/outer/2.tif"]
     monkeypatch.setattr("jobs.catalog.s3_list", lambda uri: iter(names))
     assert find_inputs(["s3://b/a/"])[0] == ["s3://b/a/1.tif", "s3://b/a/outer/2.tif"]
+
+
+def test_images_that_a_run_folder_hides_are_explained(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "sub" / "run.json").write_text("{}")
+    assert find_inputs([str(archive)]) == (under(archive, "a.tif", "B.TIFF"), [])
+    (skip,) = find_inputs([str(archive / "sub")])[1]
+    assert skip.reason == "no_match" and f"{archive / 'sub'} holds a run (run.json)" in skip.message
+    assert f"{archive / 'sub'}/*.tif" in skip.hint
+    assert find_inputs([f"{archive}/sub/*.png"])[0] == under(archive, "sub/c.png"), "what the hint advises"
+    monkeypatch.setattr("jobs.catalog.s3_list", lambda uri: iter(["s3://b/out/1.tif", "s3://b/out/run.json"]))
+    (skip,) = find_inputs(["s3://b/out/"])[1]
+    assert "s3://b/out holds a run (run.json)" in skip.message

@@ -84,6 +84,15 @@ def test_options_of_segment_become_the_spec(ran: dict[str, Any]):
     assert Path(spec.output.path).name == "out" and ran["resume"] is True
 
 
+def test_options_of_segment_win_over_set(ran: dict[str, Any]):
+    sets = ["output.path=elsewhere", "model=other", "model.options.value=3", "inputs=[c.tif]", "engine.kind=ray"]
+    assert main([*SEGMENT, *(part for each in sets for part in ("--set", each)), "--engine", "inline"]) == 0
+    spec = ran["spec"]
+    assert Path(spec.output.path).name == "out" and spec.engine.kind == "inline"
+    assert (spec.model.reference, spec.model.options) == ("threshold", {"value": 3})
+    assert [Path(uri).name for uri in spec.inputs] == ["a.tif", "b.tif"]
+
+
 def test_run_reads_the_spec_file_and_options_override_it(ran: dict[str, Any], tmp_path: Path):
     path = tmp_path / "job.yaml"
     path.write_text("inputs: [a.tif]\nmodel: threshold\noutput: {path: out}\nengine: {kind: ray}\n")
@@ -186,13 +195,41 @@ def test_validate_reports_every_problem(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("nopemodel", "'nopemodel' is not known"),
+        ("{reference: threshold, options: {abvoe: true}}", "abvoe"),
+        ("{reference: threshold, window: 1024, overlap: 600}", "overlap"),
+        ("{reference: threshold, blend: gaussian}", "model.blend"),
+    ],
+)
+def test_validate_looks_at_the_model(model: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "job.yaml"
+    path.write_text(f"inputs: [absent.tif]\nmodel: {model}\noutput: {{path: out}}\n")
+    assert main(["validate", str(path)]) == 2
+    said = capsys.readouterr()
+    assert told in said.err and not said.out
+
+
 def test_plan_shows_sources_sizes_warnings_and_skipped_inputs(published: Path, capsys: pytest.CaptureFixture[str]):
     folder = published.parent
-    assert main(["plan", str(folder / "*.tif"), str(folder / "gone.tif"), "--model", "threshold"]) == 0
+    assert main(["plan", str(folder / "*.tif"), str(folder / "gone.tif"), "--model", "threshold"]) == 3
     out = capsys.readouterr().out
     for part in ("field.tif", "no where.tif", "120 x 140", "uint8", "2 sources, 2 tiles", "memory per worker"):
         assert part in out
     assert "warning: " in out and "skipped: " in out and "gone.tif" in out and "not_found" in out
+
+
+def test_plan_ends_as_the_run_would(published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    bad = tmp_path / "bad.tif"
+    bad.write_bytes(b"II*\0 no raster")
+    field = str(published.parent / "field.tif")
+    for inputs, code in (([field], 0), ([field, field], 0), ([field, str(bad)], 3), ([str(bad)], 3), (["gone.tif"], 2)):
+        ran = ["segment", *inputs, "--model", "threshold", "-o", str(tmp_path / f"out{len(inputs)}{code}")]
+        assert main(["plan", *inputs, "--model", "threshold"]) == code
+        assert main([*ran, "--engine", "inline"]) == code
+    assert "gone.tif: no such file" in capsys.readouterr().out
 
 
 def test_plan_as_json_has_the_same_figures(published: Path, capsys: pytest.CaptureFixture[str]):

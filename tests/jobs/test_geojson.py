@@ -134,6 +134,10 @@ def test_rows_of_all_batches_are_there_in_order(
         ("SELECT geometry FROM instances", "a row has no place on the map"),
         ("SELECT * FROM instances ORDER BY geometry IS NULL", r"a row of .*no where\.tif has no place on the map"),
         ("SELECT geometry AS g FROM instances", "add WHERE g IS NOT NULL"),
+        (
+            "SELECT geometry FROM instances",
+            "where objects of images have polygon_px, those of volumes boxes",
+        ),
         ("SELECT st_setcrs(polygon_px, 'EPSG:32633') AS p FROM instances", r"found only p \(EPSG:32633\)"),
         ("SELECT 'POINT EMPTY'::GEOMETRY('OGC:CRS84') AS g", "a row has an empty g: add WHERE st_astext"),
     ],

@@ -161,7 +161,14 @@ def test_a_band_that_is_not_there_is_refused_for_that_image_alone(tmp_path: Path
     colour = raster(tmp_path / "a.tif", count=3, photometric="RGB")
     planned = prepare(spec(colour, raster(tmp_path / "b.tif"), bands=["blue"]))
     assert [p.bands for p in planned.plans] == [(2,)]
-    assert [s.reason for s in planned.skipped] == ["missing_band"]
+    (skipped,) = planned.skipped
+    assert skipped.reason == "missing_band" and "takes the band 'blue'" in skipped.message
+    assert skipped.message.endswith("has 1: gray.")
+
+
+def test_a_band_that_is_not_there_is_told_by_its_place(tmp_path: Path) -> None:
+    (skipped,) = prepare(spec(raster(tmp_path / "a.tif"), bands=[1])).skipped
+    assert "takes the band at index 1 (0-based)" in skipped.message and skipped.message.endswith("has 1: gray.")
 
 
 def test_memory_bounds_the_work_tile(tmp_path: Path) -> None:

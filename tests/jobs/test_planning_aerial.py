@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
+from jobs.config import JobSpec
 from jobs.loading import load_spec
+from jobs.plan_report import plan
 from jobs.planning import prepare
 from jobs.volumes import without_empty_cells
 from schemas.models import ModelManifest
@@ -23,8 +25,8 @@ from segworkers.lattice import Lattice
 from segworkers.model_grid import ModelGrid
 
 
-def grid_of(folder: Path, model: str, pixel: float, bands: int) -> ModelGrid:
-    """Of an image of 300 x 400 pixels."""
+def job_of(folder: Path, model: str, pixel: float, bands: int, **raster: Any) -> JobSpec:
+    """For an image of 300 x 400 pixels, on the map unless `raster` says how large they are."""
     path = folder / f"{pixel}.tif"
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -32,12 +34,17 @@ def grid_of(folder: Path, model: str, pixel: float, bands: int) -> ModelGrid:
         "width": 400,
         "count": bands,
         "dtype": "uint8",
-        "crs": "EPSG:32632",
     }
-    with rasterio.open(path, "w", transform=from_origin(500_000, 5_000_000, pixel, pixel), **profile) as file:
+    if not raster:
+        profile |= {"crs": "EPSG:32632", "transform": from_origin(500_000, 5_000_000, pixel, pixel)}
+    with rasterio.open(path, "w", **profile) as file:
         file.write(np.full((bands, 300, 400), 9, np.uint8))
-    values = {"inputs": [str(path)], "model": {"reference": model}, "output": {"path": str(folder / "out")}}
-    return prepare(load_spec(values=values)).plans[0].grid
+    output = {"path": str(folder / "out")}
+    return load_spec(values={"inputs": [str(path)], "model": {"reference": model}, "output": output, "raster": raster})
+
+
+def grid_of(folder: Path, model: str, pixel: float, bands: int) -> ModelGrid:
+    return prepare(job_of(folder, model, pixel, bands)).plans[0].grid
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,27 @@ def test_vehicles_sees_quarter_metres_where_it_can(tmp_path: Path, pixel: float,
 def test_tree_crowns_reduces_and_never_enlarges(tmp_path: Path) -> None:
     assert grid_of(tmp_path, "tree-crowns", 0.1, 3).shape == (1, 150, 200)
     assert grid_of(tmp_path, "tree-crowns", 0.4, 3).shape == (1, 300, 400)
+
+
+@pytest.mark.parametrize(
+    ("model", "bands", "pixel", "told"),
+    [
+        ("vehicles", 1, 10.0, "pixels of 10 m; the model was made for 0.25 m and sees it at 5 m, enlarged as far as"),
+        ("vehicles", 1, 1.0, "pixels of 1 m; the model was made for 0.25 m and sees it at 0.5 m"),
+        ("vehicles", 1, 0.5, None),
+        ("vehicles", 1, 0.1, None),
+        ("tree-crowns", 3, 10.0, "pixels of 10 m; the model was made for 0.2 m and sees it as it is"),
+        ("tree-crowns", 3, 0.2, None),
+        ("tree-crowns", 3, 0.1, None),
+    ],
+)
+def test_images_that_are_too_coarse_are_told(
+    tmp_path: Path, model: str, bands: int, pixel: float, told: str | None
+) -> None:
+    for raster in ({}, {"pixel_size": pixel}):
+        (source,) = plan(job_of(tmp_path, model, pixel, bands, **raster)).sources
+        found = [each for each in source.warnings if each.startswith("resolution")]
+        assert len(found) == (told is not None) and all(str(told) in each for each in found)
 
 
 @settings(deadline=None)

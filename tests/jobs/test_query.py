@@ -171,3 +171,20 @@ def test_cells_are_short_single_lines():
         '{"a": 1}',
     ]
     assert len(shorten("x" * 1000)) <= CELL_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (6687371.4, "6687371"),
+        (-123456789.0, "-123456789"),
+        (999999.7, "1000000"),
+        (12.3456789, "12.3457"),
+        (6.5e-7, "6.5e-07"),
+        (2.5e20, "2.5e+20"),
+        (float("inf"), "inf"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_areas_are_shown_without_powers_of_ten(value: float, shown: str):
+    assert shorten(value) == shown

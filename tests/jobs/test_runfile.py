@@ -95,3 +95,17 @@ def test_a_run_of_a_version_with_other_keys_is_refused_without_naming_any(tmp_pa
     path.write_text(json.dumps(json.loads(path.read_text()) | {"spec": {"inputs": []}, "spec_digest": "old"}))
     with pytest.raises(SpecError, match="holds a run with another spec; resume"):
         runfile.claim(LocalStore(tmp_path), spec(), MANIFEST, resume=True)
+
+
+def test_a_folder_of_images_is_no_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "archive" / "deep").mkdir(parents=True)
+    (tmp_path / "archive" / "notes.txt").touch()
+    runfile.claim(LocalStore(tmp_path / "archive" / "out"), spec(), MANIFEST, resume=False)
+    (tmp_path / "archive" / "deep" / "1.tif").touch()
+    runfile.claim(LocalStore(tmp_path / "archive" / "out"), spec(), MANIFEST, resume=True)
+    with pytest.raises(SpecError, match=r"archive holds images, such as .*1\.tif.*choose another"):
+        runfile.claim(LocalStore(tmp_path / "archive"), spec(), MANIFEST, resume=False)
+    assert not (tmp_path / "archive" / "run.json").exists()
+    (tmp_path / "archive" / "run.json").write_text("{}")
+    with pytest.raises(SpecError, match="another spec"):
+        runfile.claim(LocalStore(tmp_path / "archive"), spec(), MANIFEST, resume=True)

@@ -42,7 +42,7 @@ def size_warning(side: int, lengths: dict[int, int]) -> str:
         (SeamVerdict(verdict="flat", ratio=0.9, low=0.8, high=0.99), "no clear sign of a seam"),
         (SeamVerdict(verdict="too few objects"), "too few objects to tell"),
         (SeamVerdict(verdict="cannot tell", ratio=1.0, low=0.9, high=1.1), "cannot tell whether there is a seam"),
-        (NO_BORDERS, "no seam: every source fits"),
+        (NO_BORDERS, "no seam to look for: no source took more than one window"),
     ],
 )  # fmt: skip
 def test_only_an_interval_that_holds_1_is_no_seam(verdict: SeamVerdict, begins: str) -> None:

@@ -448,6 +448,75 @@ def test_polygons_are_pixels_where_the_image_is_not_on_the_map(tmp_path: Path):
     assert code == 0 and of_all(rows, 0.9)["f1"] == 1 and of_all(rows)["sq"] == 1
 
 
+def test_a_map_reaches_images_that_lie_on_it_and_no_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "images").mkdir()
+    paths = [
+        write_raster(tmp_path / "images" / "on.tif", TRUTH, **WHERE),
+        write_raster(tmp_path / "images" / "off.tif", TRUTH),
+    ]
+    run(paths, out := tmp_path / "out", user_model("Oracle"), {"classes": 1, "side": 320})
+    code, rows = evaluated(out, write_truth(tmp_path, "geojson", TRUTH), tmp_path / "a", "--any-class")
+    row = of_all(rows)
+    assert code == 3 and row["f1"] == 1 and row["true_count"] == len(np.unique(TRUTH)) - 1
+    assert "1 image of the run without truth, not counted: off.tif" in capsys.readouterr().out
+    named = (tmp_path / "truth.geojson").rename(tmp_path / "off.geojson")
+    assert evaluated(out, named, tmp_path / "b", "--any-class")[0] == 2
+    said = capsys.readouterr().err
+    assert "smaller than a pixel" in said and "off.tif has no georeference" in said
+
+
+def test_maps_of_the_only_image_are_in_its_pixels_where_it_lies_on_no_map(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = segmented(tmp_path / "run", {"scene.tif": TRUTH}, where={})
+    assert evaluated(out, write_truth(tmp_path, "geojson", TRUTH), tmp_path / "a", "--any-class")[0] == 2
+    assert "smaller than a pixel" in capsys.readouterr().err
+    frame = frame_of(TRUTH)
+    odd = frame.number % 2 == 1
+    for name, part in (("odd", frame[odd]), ("even", frame[~odd])):
+        part.to_file(tmp_path / f"{name}.geojson", driver="GeoJSON")
+    pair = [tmp_path / "odd.geojson", tmp_path / "even.geojson"]
+    code, rows = evaluated(out, pair, tmp_path / "b", "--any-class")
+    assert code == 0 and of_all(rows)["f1"] == 1
+
+
+@pytest.mark.parametrize("name", ["truth.geojson", "scene_truth.geojson"])
+@pytest.mark.parametrize("wrong", ["another zone", "no CRS"])
+def test_polygons_that_miss_the_image_are_refused(
+    wrong: str, name: str, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    frame = frame_of(TRUTH, "EPSG:32632")
+    frame = frame.set_crs("EPSG:32633" if wrong == "another zone" else None, allow_override=True)
+    frame.to_file(tmp_path / name, driver="GeoJSON")
+    assert evaluated(scene, tmp_path / name, tmp_path / "made", "--any-class")[0] == 2
+    said = capsys.readouterr().err
+    assert f"none of its {len(frame)} polygons lies on scene.tif" in said and "650" in said
+    assert ("EPSG:32633" if wrong == "another zone" else "OGC:CRS84") in said
+
+
+@pytest.mark.parametrize("name", ["truth.gpkg", "scene.gpkg"])
+def test_polygons_off_the_images_are_told(
+    name: str, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], expected: list[dict[str, Any]]
+):
+    frame = frame_of(TRUTH, "EPSG:32632")
+    far = frame.assign(geometry=frame.translate(50_000))
+    both = frame.iloc[[*range(len(frame)), *range(7)]].copy()
+    both.geometry = [*frame.geometry, *far.geometry[:7]]
+    both.to_file(tmp_path / name)
+    code, rows = evaluated(scene, tmp_path / name, tmp_path / "made", "--any-class")
+    assert code == 3 and rows == expected
+    assert f"belongs to: 7 of the {len(both)} polygons of {name}" in capsys.readouterr().out
+    code, _ = evaluated(scene, write_truth(tmp_path, "tiff32", TRUTH), tmp_path / "b", "--within", str(tmp_path / name))
+    assert code == 0, "regions may be larger than the images"
+
+
+def test_a_file_without_polygons_says_that_nothing_is_there(scene: Path, tmp_path: Path):
+    for name in ("truth.geojson", "scene.geojson"):
+        (tmp_path / name).write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+        code, rows = evaluated(scene, tmp_path / name, tmp_path / name[:2], "--any-class")
+        assert code == 0 and of_all(rows)["true_count"] == 0 and of_all(rows)["precision"] == 0
+
+
 def test_a_list_says_what_belongs_together(tmp_path: Path):
     out = segmented(tmp_path / "run", {"a.tif": TRUTH, "b.tif": FOUND}, where={})
     for name, image in (("first.tif", FOUND), ("second.tif", TRUTH)):

@@ -69,6 +69,20 @@ def test_the_run_agrees_with_its_own_segmentation_whatever_uids_it_names(
     assert count > 4
 
 
+def test_pictures_beside_segmentations_are_no_truth(runs_of: dict[str, Path], tmp_path: Path):
+    path = segmentation(runs_of["research"], tmp_path / "t")
+    for name in ("abcd-1.png", "abcd.nii.gz"):
+        (path.parent / name).write_bytes(b"a picture")
+    code, row = evaluated(runs_of["research"], path.parent, tmp_path / "made")
+    assert code == 0 and row["f1"] == 1
+    assert "1 picture beside segmentations: passed over" in (tmp_path / "made" / "index.html").read_text()
+    code, _ = evaluated(runs_of["research"], path, tmp_path / "alone")
+    assert code == 0
+    (tmp_path / "pictures").mkdir()
+    (path.parent / "abcd-1.png").rename(tmp_path / "pictures" / "abcd-1.png")
+    assert evaluated(runs_of["research"], tmp_path / "pictures", tmp_path / "no")[0] == 2
+
+
 def written(archive: Path, masks: np.ndarray, folder: Path, *, named: bool = True, word: str = "Growth") -> Path:
     """A SEG as others write it, on the original images; named: its frames say which image they belong to."""
     images = sorted((dcmread(path) for path in archive.iterdir()), key=lambda each: each.ImagePositionPatient[2])
@@ -236,7 +250,7 @@ def test_nothing_that_an_evaluation_says_or_writes_names_a_patient(
     said = told_of(out, folder, tmp_path / "b", capsys)
     assert "not in the dictionary) (1)" in said
     assert "not in the dictionary" in (tmp_path / "b" / "index.html").read_text()
-    (folder / f"{SENTINEL}.png").write_bytes(b"no picture")
+    (folder / f"{SENTINEL}.tif").write_bytes(b"no picture")
     (folder / f"{SENTINEL}.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     assert "2 parts of the truth that no source of the run belongs to: file" in told_of(
         out, folder, tmp_path / "c", capsys
@@ -244,7 +258,7 @@ def test_nothing_that_an_evaluation_says_or_writes_names_a_patient(
     (folder / "pairs.csv").write_text(f"source,truth\n{SENTINEL},x.dcm\n")
     assert "truth 1 of 1: line 2 names 0 sources" in told_of(out, folder / "pairs.csv", tmp_path / "d", capsys)
     uri = rows(out, "images")[0]["source_uri"]
-    (folder / "pairs.csv").write_text(f"source,truth\n{uri},{SENTINEL}.png\n")
+    (folder / "pairs.csv").write_text(f"source,truth\n{uri},{SENTINEL}.tif\n")
     assert "file 1 of the truth: cannot be read as an image" in told_of(
         out, folder / "pairs.csv", tmp_path / "e", capsys
     )

@@ -356,6 +356,8 @@ def test_a_truncated_file_never_passes_as_pixels(tmp_path: Path, options: dict[s
     with pytest.raises(InputError) as caught:
         reader.read(source, Box.of_shape(source.grid.shape), (0, 1, 2))
     assert caught.value.reason == "read_failed"
+    assert caught.value.message.count(str(path)) == 1
+    assert "processed" not in caught.value.hint, "whether the rest is depends on what was read, and for what"
 
 
 def test_a_jpeg_damaged_in_the_middle_is_not_filled_up_silently(tmp_path: Path) -> None:

@@ -396,6 +396,9 @@ def test_installed_package_travels_by_name_and_all_its_files_count(
     assert resolve_model(reference, {})[0].digest != manifest.digest
     with pytest.raises(SpecError, match=r"no module my_cells\.gone"):
         resolve_model("python:my_cells.gone:Base", {})
+    for name in ("sys", "zipimport"):  # built into the interpreter, and frozen with it
+        with pytest.raises(SpecError, match=f"{name} .* is no file of Python code"):
+            resolve_model(f"python:{name}:Base", {})
 
 
 def test_torch_users_get_the_devices_that_torch_sees(tmp_path: Path) -> None:
