@@ -132,8 +132,8 @@ def write_discs(path: Path) -> int:
     rows, columns = np.mgrid[:side, :side]
     image = np.zeros((side, side))
     places = [(y, x) for y in range(40, side, step) for x in range(40, side, step)]
-    for y, x in places:
-        y, x = y + rng.integers(-8, 9), x + rng.integers(-8, 9)
+    for row, column in places:
+        y, x = row + rng.integers(-8, 9), column + rng.integers(-8, 9)
         radius, bright = rng.uniform(12, 24), rng.uniform(0.7, 1.0)
         near = (slice(max(y - 40, 0), y + 40), slice(max(x - 40, 0), x + 40))
         image[near][np.hypot(rows[near] - y, columns[near] - x) <= radius] = bright
