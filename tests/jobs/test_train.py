@@ -198,14 +198,19 @@ def test_a_folder_may_be_given_for_validation(plates, tmp_path):
     spec = _quickly(plates, tmp_path / "out", validation=str(held), steps=2)
     train_bundle(spec, lambda _: None)
     card = open_bundle(str(spec.output)).definition.card
-    assert "the folder held" in card.accuracy and "36 objects in 4 pieces" in card.training_data
+    assert (
+        "the folder held" in card.accuracy
+        and "trained on 4 pieces of images that show 36 objects" in card.training_data
+    )
 
 
 def test_the_only_image_is_cut_in_two(tmp_path):
     write_discs(tmp_path / "one", images=1, side=256)
     spec = _quickly(tmp_path / "one", tmp_path / "out", steps=2, validation="0.3")
     train_bundle(spec, lambda _: None)
-    assert "0.3 of the only image" in open_bundle(str(spec.output)).definition.card.accuracy
+    card = open_bundle(str(spec.output)).definition.card
+    assert "0.3 of the only image" in card.accuracy
+    assert "an object counts in each piece that shows a part of it" in card.training_data
 
 
 @pytest.mark.slow
