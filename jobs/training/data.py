@@ -30,8 +30,8 @@ class TrainingData:
     def counts(self) -> str:
         """Pieces and objects on both sides, in words that say how often an object counts that several pieces show."""
         return (
-            f"trained on {_pieces(self.samples)}, validated on {_pieces(self.validation)}; neighbouring pieces overlap, "
-            "and an object counts in each piece that shows a part of it"
+            f"trained on {_pieces(self.samples)}, validated on {_pieces(self.validation)}; neighbouring pieces "
+            "overlap, and an object counts in each piece that shows a part of it"
         )
 
 
