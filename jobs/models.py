@@ -10,12 +10,9 @@ from schemas.errors import SpecError, VerifyError
 from segworkers.segmenters.bundle_checks import bundle_problems, is_here
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import OpenBundle, open_bundle, shipped_names
-from segworkers.segmenters.loading import MODELS
-from segworkers.segmenters.maskrcnn_options import maskrcnn_settings
-from segworkers.segmenters.options import Asked, Option
+from segworkers.segmenters.loading import MODELS, asked_options
 from segworkers.segmenters.published_models import prior_of
 from segworkers.segmenters.registry import card_text, find_bundle, megabytes, model_names
-from segworkers.segmenters.threshold import ThresholdSegmenter
 
 _log = logging.getLogger(__name__)
 
@@ -50,17 +47,6 @@ def _list() -> str:
     others = "\n".join(f"{form:36} {line}" for form, line in MODELS.items())
     hint = "options of threshold: segworkers models show threshold; of Mask R-CNN: segworkers models show maskrcnn"
     return f"{_table()}\n\nand by reference:\n{others}\n\n{hint}"
-
-
-def asked_options(kind: str) -> list[Option]:
-    """The options of `threshold` or a Mask R-CNN, as their readers ask for them."""
-    asked = Asked()
-    if kind == "threshold":
-        ThresholdSegmenter(asked)
-        return asked.options
-    maskrcnn_settings(asked)
-    # Weights that are known by name come with the names of their classes.
-    return [each for each in asked.options if each.name != "classes" or kind in ("maskrcnn", "maskrcnn_v2")]
 
 
 def _options_text(kind: str) -> str:

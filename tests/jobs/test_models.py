@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from jobs.cli import main
-from jobs.models import asked_options
 from segworkers.segmenters import bundles
 from segworkers.segmenters.bundles import weights_file, write_bundle
 from segworkers.segmenters.families import FAMILIES
+from segworkers.segmenters.loading import asked_options
 from segworkers.segmenters.maskrcnn_options import MaskRcnnSettings
 from tests.model_bundles import FAMILY, logistic, rewritten
 
