@@ -14,6 +14,7 @@ from schemas.models import ModelManifest
 from schemas.sources import Source, source_id_of
 from schemas.tables import SCHEMAS
 from segworkers.receipts import AREA_UNIT, CellCounts, Receipt
+from segworkers.segmenters.two_stage import NO_ORGAN
 from segworkers.totals import SCORE_UNIT, ClassTotals
 
 
@@ -51,19 +52,22 @@ def _image_row(
 ) -> dict[str, Any]:
     source = seams.plan.source
     counts = sum((receipt.counts for receipt in receipts), CellCounts())
-    unknown = counts.failed > 0 and counts.done + counts.empty == 0
+    unsegmented = counts.failed > 0 and counts.done + counts.empty == 0
+    unknown = unsegmented or seams.plan.lacks_organ
     area = None if unknown or counts.valid_area is None else counts.valid_area / AREA_UNIT
     everything = ClassTotals()
     for part in by_class.values():
         everything.add(part)
-    reasons = sorted({receipt.reason for receipt in receipts if receipt.reason})
+    reasons = {receipt.reason for receipt in receipts if receipt.reason}
+    if seams.plan.lacks_organ:
+        reasons.add(NO_ORGAN)
     evidence = dict.fromkeys(SCHEMAS["images"].names) if unknown else seams.columns()
     return evidence | {
         "source_id": source.source_id,
         "source_uri": source.uri,
-        "status": "failed" if unknown else "partial" if counts.failed else "done",
-        "reason": ", ".join(reasons) or None,
-        "is_lower_bound": counts.failed > 0 or (source.volume is not None and bool(source.volume.geometry.gaps)),
+        "status": "failed" if unsegmented else "partial" if counts.failed else "done",
+        "reason": ", ".join(sorted(reasons)) or None,
+        "is_lower_bound": _may_lack_objects(seams, counts),
         "object_count": None if unknown else everything.objects,
         "mean_score": _mean_score(everything),
         "classes": None
@@ -88,6 +92,11 @@ def _image_row(
         **_slide_columns(source, counts, None if unknown else everything.objects),
         **_model_columns(model),
     }
+
+
+def _may_lack_objects(seams: SourceSeams, counts: CellCounts) -> bool:
+    volume = seams.plan.source.volume
+    return counts.failed > 0 or seams.plan.lacks_organ or (volume is not None and bool(volume.geometry.gaps))
 
 
 def _dicom_columns(source: Source, counts: CellCounts) -> dict[str, Any]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import textwrap
+from typing import cast
 
 from schemas.errors import SpecError, VerifyError
 from segworkers.segmenters.bundle_checks import bundle_problems, is_here
 from segworkers.segmenters.bundle_weights import weights_folder
 from segworkers.segmenters.bundles import OpenBundle, open_bundle, shipped_names
-from segworkers.segmenters.loading import MODELS
+from segworkers.segmenters.loading import MODELS, asked_options
 from segworkers.segmenters.published_models import prior_of
 from segworkers.segmenters.registry import card_text, find_bundle, megabytes, model_names
 
 _log = logging.getLogger(__name__)
+
+_WITHOUT_CARD = {form.partition(":")[0]: form for form in MODELS if form.startswith(("threshold", "maskrcnn"))}
+"""Models that are no bundles but have options, by what stands before a colon."""
 
 
 def model_text(action: str, name: str | None) -> str:
@@ -25,6 +30,11 @@ def model_text(action: str, name: str | None) -> str:
         if name is not None:
             raise SpecError(f"models list takes no name; to see {name}: segworkers models show {name}")
         return _list()
+    kind = (name or "").partition(":")[0]
+    if kind in _WITHOUT_CARD:
+        if action != "show":
+            raise SpecError(f"{name}: is no bundle; its options: segworkers models show {kind}")
+        return _options_text(kind)
     if action == "verify":
         return _verify(name)
     if name is None:
@@ -35,7 +45,27 @@ def model_text(action: str, name: str | None) -> str:
 
 def _list() -> str:
     others = "\n".join(f"{form:36} {line}" for form, line in MODELS.items())
-    return f"{_table()}\n\nand by reference:\n{others}"
+    hint = "options of threshold: segworkers models show threshold; of Mask R-CNN: segworkers models show maskrcnn"
+    return f"{_table()}\n\nand by reference:\n{others}\n\n{hint}"
+
+
+def _options_text(kind: str) -> str:
+    form = _WITHOUT_CARD[kind]
+    lines = [f"{form}: {MODELS[form]}", "", "options (--set model.options.NAME=VALUE)"]
+    for each in asked_options(kind):
+        default = _default(each.default)
+        text = f"{each.name}: {each.expects}{f'; default {default}' if default else ''}. {each.about}"
+        lines += textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def _default(value: object) -> str:
+    """As it would be typed; empty where the default depends on something else."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, cast("tuple[object, ...]", value)))
+    return "" if value is None else str(value)
 
 
 def _table() -> str:

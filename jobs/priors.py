@@ -17,7 +17,7 @@ from schemas.errors import InputError
 from schemas.models import ModelManifest
 from segworkers.plans import SourcePlan
 from segworkers.priors import PriorFailure, PriorTask, box_in, prior_name
-from segworkers.segmenters.two_stage import Prior
+from segworkers.segmenters.two_stage import NO_ORGAN, Prior
 from segworkers.store import Store
 
 
@@ -66,14 +66,23 @@ def with_priors(
             problem = PriorFailure(reason="worker_error", message=outcome.error or "", hint=hint)
         if problem is not None:
             _fail(by_id.pop(outcome.item.source.source_id), problem, failed, events)
-    return [_around_organ(plan, planned.manifest, spec, store) for plan in done if plan.source.source_id in by_id]
+    found = [_around_organ(plan, planned.manifest, spec, store) for plan in done if plan.source.source_id in by_id]
+    lacking = sum(plan.lacks_organ for plan in found)
+    if lacking:
+        events.warning(
+            f"{lacking} of {len(found)} volumes: {prior.manifest.name} found no organ, so {planned.manifest.name} saw "
+            f"nothing of them and their counts are not known (`{NO_ORGAN}` in the column reason of `images`)"
+        )
+    return found
 
 
 def _around_organ(plan: SourcePlan, manifest: ModelManifest, spec: JobSpec, store: Store) -> SourcePlan:
-    """The plan with windows around the organ; as it is without an organ."""
+    """The plan with windows around the organ; without an organ with a note of that."""
     assert plan.prior is not None, "set before"
     organ = box_in(store.read(plan.prior))
-    return plan if organ is None or manifest.kind != "dense" else around(plan, organ, manifest, spec)
+    if organ is None:
+        return replace(plan, lacks_organ=True)
+    return plan if manifest.kind != "dense" else around(plan, organ, manifest, spec)
 
 
 def _task(plan: SourcePlan, prior: Prior) -> PriorTask:

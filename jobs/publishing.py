@@ -40,6 +40,7 @@ from segworkers.publishing import Published as PublishedFile
 from segworkers.receipts import CellCounts, Receipt
 from segworkers.rows import RowsReceipt
 from segworkers.seam_test import SeamVerdict
+from segworkers.segmenters.two_stage import NO_ORGAN
 from segworkers.store import Store
 
 ROWS_PER_TASK = ROWS_PER_FILE
@@ -177,6 +178,7 @@ def _generation(
     lines += [receipt.shard_sha256 for plan in plans for receipt in ledger.of(plan)]
     lines += [f"{each.uri} {each.reason} {each.message}" for each in failed]
     lines += [json.dumps(row, sort_keys=True) for row in series]
+    lines += [f"{plan.source.source_id} {NO_ORGAN}" for plan in plans if plan.lacks_organ]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 

@@ -10,6 +10,8 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from segworkers.segmenters.two_stage import NO_ORGAN
+
 _KINDS = ("done", "empty", "nodata", "failed")
 _SUM = " + ".join(f"pixels_{kind}" for kind in _KINDS)
 _SUM_OF_IMAGE = " + ".join(f"i.pixels_{kind}" for kind in _KINDS)
@@ -156,8 +158,12 @@ def counts(connection: Connection, problems: list[str]) -> int:
         FROM images WHERE object_count IS DISTINCT FROM total ORDER BY ALL"""
     for uri, said, total in rows(connection, query):
         problems.append(f"{uri}: object_count is {said}, its classes add up to {total}")
-    query = "SELECT source_uri, status FROM images WHERE status <> 'failed' AND object_count IS NULL"
-    problems += [f"{uri}: status {status}, but its count is unknown" for uri, status in rows(connection, query)]
+    query = f"""SELECT source_uri, status, reason, object_count FROM images
+        WHERE status <> 'failed' AND (object_count IS NULL) <> coalesce(contains(reason, '{NO_ORGAN}'), false)"""
+    for uri, status, reason, said in rows(connection, query):
+        problems.append(
+            f"{uri}: status {status}, reason {reason}, but its count is {'unknown' if said is None else said}"
+        )
     (count,) = rows(connection, "SELECT count(*) FROM images")[0]
     return int(str(count))
 

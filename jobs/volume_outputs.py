@@ -48,7 +48,8 @@ def write_outputs(
 
     output = spec.output
     wanted = Wanted(seg=output.seg, sr=output.sr, nifti=output.nifti, montages=output.montages)
-    volumes = [plan for plan in plans if plan.source.volume is not None]
+    # A map without a lesion would say that there are none, which nobody knows where the first stage found no organ.
+    volumes = [plan for plan in plans if plan.source.volume is not None and not plan.lacks_organ]
     if not wanted or not volumes:
         return published
     began = str(json.loads(store.read("run.json"))["created"])

@@ -128,11 +128,14 @@ IMAGES = table_schema(
     [
         *SOURCE,
         column("status", pa.string(), "`done`, `partial` (some pixels failed) or `failed` (none could be processed)"),
-        column("reason", pa.string(), "reason code where the status is not `done`", nullable=True),
+        column(
+            "reason", pa.string(), "reason code where the status is not `done`, or the count unknown", nullable=True
+        ),
         column(
             "is_lower_bound",
             pa.bool_(),
-            "whether counts and sizes may be too small because pixels failed or slices are missing",
+            "whether counts and sizes may be too small because pixels failed, slices are missing or the organ to look "
+            "in was not found",
         ),
         column("object_count", pa.int64(), "objects of all classes; null where unknown", nullable=True),
         column("mean_score", pa.float64(), "mean score of the objects that have one", nullable=True),

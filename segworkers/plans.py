@@ -36,6 +36,9 @@ class SourcePlan:
     """Axes that are flipped on the way to the model, so that it sees the patient the way it was trained."""
     prior: str | None = None
     """Where the first stage's mask of this volume is kept, for a model of two stages; made of all it depends on."""
+    lacks_organ: bool = False
+    """Whether the first stage found no organ, so that the second is shown nothing; follows from what is kept at
+    `prior`."""
     attempt: int = 0
     """How often tiles of this plan failed before: a tile that is tried again gets a shard of its own."""
 

@@ -28,10 +28,10 @@ class TrainingData:
 
     @property
     def counts(self) -> str:
-        """Pieces and objects on both sides; what borders of pieces cut counts on each side of them."""
+        """Pieces and objects on both sides, in words that say how often an object counts that several pieces show."""
         return (
-            f"trained on {_objects(self.samples)} objects in {len(self.samples)} pieces of images, validated on "
-            f"{_objects(self.validation)} in {len(self.validation)}"
+            f"trained on {_pieces(self.samples)}, validated on {_pieces(self.validation)}; neighbouring pieces "
+            "overlap, and an object counts in each piece that shows a part of it"
         )
 
 
@@ -80,6 +80,10 @@ def split_groups(groups: Sequence[int], share: float, seed: int) -> set[int]:
     count = max(groups) + 1
     wanted = min(max(1, round(share * count)), count - 1)
     return set(np.random.default_rng(seed).permutation(count)[:wanted].tolist())
+
+
+def _pieces(samples: Sequence[Sample]) -> str:
+    return f"{len(samples)} pieces of images that show {_objects(samples)} objects"
 
 
 def _objects(samples: Sequence[Sample]) -> int:

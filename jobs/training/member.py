@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.training.data import TrainingData, training_data
@@ -14,6 +16,7 @@ from schemas.errors import SpecError
 if TYPE_CHECKING:
     from schemas.bundles import Card
     from segworkers.segmenters.bundles import OpenBundle
+    from segworkers.training.loop import Options
     from segworkers.training.product import Figures
     from segworkers.training.recipes import Planned
     from segworkers.training.samples import Sample
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 CHECKPOINT = "training.pt"
 """In the bundle's folder while it is trained; removed when it is done."""
+_FINDS_NOTHING = "The finished model finds nothing in the validation images."
 
 
 def train_member(spec: TrainSpec, progress: Progress, team: Team | None = None) -> None:
@@ -29,7 +33,8 @@ def train_member(spec: TrainSpec, progress: Progress, team: Team | None = None) 
     from schemas.bundles import ClassCodes
     from segworkers.segmenters.torch_device import pick_device
     from segworkers.training.loop import Options, train
-    from segworkers.training.product import measure, write_product
+    from segworkers.training.matching import NOTHING
+    from segworkers.training.product import Figures, write_product
     from segworkers.training.team import ALONE
 
     team = team or ALONE
@@ -54,13 +59,26 @@ def train_member(spec: TrainSpec, progress: Progress, team: Team | None = None) 
     )
     if team.rank:
         return
-    figures = measure(planned.family, result.network, checked, device)
-    card = _card(spec, data, figures, start)
     known = start.definition.codes if start else dict[str, ClassCodes]()
     codes = {name: code for name, code in known.items() if name in planned.manifest.classes}
+    unmeasured = _card(spec, data, Figures((NOTHING,)), start)
+    with tempfile.TemporaryDirectory(prefix="segworkers-train-") as scratch:
+        write_product(Path(scratch), planned, result.network, unmeasured, result.history, codes)
+        figures = _as_run(Path(scratch), checked, options)
+    card = _card(spec, data, figures, start)
     write_product(spec.output, planned, result.network, card, result.history, codes)
     path.unlink(missing_ok=True)
     progress(f"{spec.output}: {card.accuracy}")
+    if figures.total.annotated and not figures.total.predicted:
+        progress(f"warning: {_FINDS_NOTHING} Train longer (--steps), or look at the annotations")
+
+
+def _as_run(bundle: Path, samples: Sequence[Sample], options: Options) -> Figures:
+    """How the finished model in that folder does on the validation samples, run as `segment` runs it."""
+    from jobs.training.as_run import agreements_as_run
+    from segworkers.training.product import Figures
+
+    return Figures(tuple(agreements_as_run(bundle, samples, options.device, options.threads)))
 
 
 def prepare(spec: TrainSpec) -> tuple[TrainingData, Planned, OpenBundle | None]:
@@ -146,9 +164,11 @@ def _card(spec: TrainSpec, data: TrainingData, figures: Figures, start: OpenBund
         attribution="not stated" + (f"; of {first.name}: {first.card.attribution}" if first else ""),
         training_data=f"{read.images} annotated images with {read.objects} objects: {data.counts}{origin}. "
         f"Command: {command(spec)}",
-        accuracy=f"On validation only ({data.how}; the best of the training's validations was kept): {figures.text()}",
+        accuracy=f"On validation only ({data.how}; the best of the training's validations was kept), through "
+        f"windows as it runs: {figures.text()}",
         use=f"{names} in images like those that it was trained on.",
-        limits="Measured on validation only, on which the training run was chosen too: images that nobody trained or "
+        limits=("" if figures.total.predicted else f"{_FINDS_NOTHING} ")
+        + "Measured on validation only, on which the training run was chosen too: images that nobody trained or "
         "chose on will do worse. Objects of very different size in pixels, other sensors and other contrast were not "
         "tried.",
     )

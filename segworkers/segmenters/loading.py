@@ -23,6 +23,7 @@ from segworkers.segmenters.model_spec import (
     require_same,
     spec_digest,
 )
+from segworkers.segmenters.options import Asked, Option
 from segworkers.segmenters.plugin_code import PREFIX, PluginCode, read_plugin
 from segworkers.segmenters.published_models import FAMILIES as PUBLISHED
 from segworkers.segmenters.python_model import load_code, plugin_manifest
@@ -77,6 +78,17 @@ def _identified(spec: ModelSpec, device: str, threads: int) -> ModelSpec:
         spec = replace(spec, first=first, prior=replace(spec.prior, manifest=first.manifest))
     manifest = replace(spec.manifest, digest=spec_digest(spec))
     return replace(spec, manifest=manifest, device=device, threads=threads)
+
+
+def asked_options(kind: str) -> list[Option]:
+    """The options of `threshold` or of a Mask R-CNN (what stands before the colon), as their readers ask for them."""
+    asked = Asked()
+    if kind == "threshold":
+        ThresholdSegmenter(asked)
+        return asked.options
+    maskrcnn_settings(asked)
+    # Weights that are known by name come with the names of their classes.
+    return [each for each in asked.options if each.name != "classes" or kind in _FILES]
 
 
 def require_usable(reference: str, declared: ModelManifest, manifest: ModelManifest) -> None:

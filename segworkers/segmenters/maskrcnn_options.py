@@ -19,6 +19,24 @@ Version = Literal["v1", "v2"]
 TAKES = (1, 3)
 """Numbers of bands: red, green and blue, or one that is shown as all three."""
 
+_ABOUT = {
+    "classes": "Names of the network's classes, in its order, without background.",
+    "keep": "Classes to keep; by default all.",
+    "bands": "One, shown three times, or three as red, green, blue; by default all of the image's.",
+    "normalise": "unit is for 8-bit images; 16-bit ones usually need percentile.",
+    "resolution": "Metres per pixel; by default the image's own.",
+    "window": "Pixels that it sees at once; z is 1.",
+    "overlap": "Pixels that neighbouring windows share, at most half a window.",
+    "batch": "Windows that form one batch.",
+    "score_threshold": "Detections with a lower score are dropped.",
+    "mask_threshold": "Probability from which a pixel is in the mask.",
+    "box_nms": "IoU above which the weaker of two boxes of a class and window is dropped.",
+    "detections_per_image": "A window that reaches so many is reported as capped.",
+    "proposals_per_image": "Regions that enter the box head; by default twice detections_per_image, at least 1000.",
+    "resize": "Whether windows are shown at torchvision's 800 to 1333 pixels instead of their own size.",
+    "norm_eps": "Epsilon of frozen batch norms; by default 0 for torchvision's COCO_V1 file, else 1e-5.",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskRcnnSettings:
@@ -55,7 +73,7 @@ class MaskRcnnSettings:
 
 def maskrcnn_settings(options: Mapping[str, object]) -> MaskRcnnSettings:
     """Read the options. Raises SpecError with all their problems."""
-    read = Options("maskrcnn", options)
+    read = Options("maskrcnn", options, about=_ABOUT)
     detections = read.take("detections_per_image", parse.count, 1000)
     settings = MaskRcnnSettings(
         classes=read.take("classes", parse.names, None),

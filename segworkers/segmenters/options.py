@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar, cast
 
 import numpy as np
@@ -14,23 +16,53 @@ from schemas.errors import SpecError
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option as its reader knows it."""
+
+    name: str
+    expects: str
+    """What its parser takes, in the parser's own words."""
+    default: object
+    """As the reader has it; None where that depends on something else."""
+    about: str
+    """What it does."""
+
+
+class Asked(dict[str, object]):
+    """No options given, and a note of every option that a reader asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.options: list[Option] = []
+
+
 class Options:
     """Reads options one by one, then refuses what is wrong or unknown in one SpecError (`finish`).
 
     Values come from YAML or a command line, so numbers and truth values may be given as text.
     """
 
-    def __init__(self, model: str, values: Mapping[str, object], prefix: str = "model.options") -> None:
-        """prefix: what stands before an option's name in messages."""
+    def __init__(
+        self,
+        model: str,
+        values: Mapping[str, object],
+        prefix: str = "model.options",
+        about: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """prefix: what stands before an option's name in messages; about: what options do, for those who ask."""
         self._model = model
         self._values = values
         self._prefix = prefix
+        self._about = about
         self._known: list[str] = []
         self.problems: list[str] = []
 
     def take(self, name: str, parse: Callable[[object], T], default: T) -> T:
         """The option parsed by `parse` (ValueError = a problem), or `default` where it is absent or null."""
         self._known.append(name)
+        if isinstance(self._values, Asked):
+            self._values.options.append(Option(name, _expected(parse), default, self._about.get(name, "")))
         value = self._values.get(name)
         if value is None:
             return default
@@ -54,23 +86,39 @@ class Options:
             raise SpecError(self.problems)
 
 
-def number(value: object) -> float:
-    """A finite number."""
+def _expected(parse: Callable[[object], object]) -> str:
+    """What a parser says that it expects, when it is given what nobody could mean."""
+    try:
+        parse(object())
+    except ValueError as error:
+        return str(error).removeprefix("expected ").split(", found ")[0]
+    return ""
+
+
+def finite(value: object) -> float:
+    """The number; NaN where it is none."""
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             result = float(value)
         except ValueError:
-            result = np.nan
-        if np.isfinite(result):
-            return result
-    raise ValueError(f"expected a number, found {value!r}")
+            return np.nan
+        return result if np.isfinite(result) else np.nan
+    return np.nan
+
+
+def number(value: object) -> float:
+    """A finite number."""
+    result = finite(value)
+    if np.isnan(result):
+        raise ValueError(f"expected a number, found {value!r}")
+    return result
 
 
 def between(low: float, high: float) -> Callable[[object], float]:
     """A number in low..high, both included."""
 
     def parse(value: object) -> float:
-        result = number(value)
+        result = finite(value)
         if not low <= result <= high:
             raise ValueError(f"expected a number from {low:g} to {high:g}, found {value!r}")
         return result
@@ -80,16 +128,16 @@ def between(low: float, high: float) -> Callable[[object], float]:
 
 def positive(value: object) -> float:
     """A number above 0."""
-    result = number(value)
-    if result <= 0:
+    result = finite(value)
+    if not result > 0:
         raise ValueError(f"expected a number above 0, found {value!r}")
     return result
 
 
 def count(value: object) -> int:
     """A whole number of at least 1."""
-    result = number(value)
-    if result < 1 or result != int(result):
+    result = finite(value)
+    if not result >= 1 or result != int(result):
         raise ValueError(f"expected a whole number of at least 1, found {value!r}")
     return int(result)
 
@@ -151,8 +199,8 @@ def triple(least: int, missing_z: int) -> Callable[[object], Zyx]:
     """Three whole numbers (z, y, x) of at least `least`; two are taken as (y, x) with z = `missing_z`."""
 
     def parse(value: object) -> Zyx:
-        numbers = [number(item) for item in items(value)]
-        if len(numbers) not in (2, 3) or any(n < least or n != int(n) for n in numbers):
+        numbers = [finite(item) for item in items(value)]
+        if len(numbers) not in (2, 3) or any(not n >= least or n != int(n) for n in numbers):
             raise ValueError(f"expected whole numbers z, y, x of at least {least}, found {value!r}")
         z, y, x = numbers if len(numbers) == 3 else [missing_z, *numbers]
         return (int(z), int(y), int(x))

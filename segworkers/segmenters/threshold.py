@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from math import floor
+from math import floor, isnan
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -19,22 +19,26 @@ from segworkers.statistics import OTSU_VALUE
 Connectivity = Literal[4, 8, 6, 18, 26]
 _DEFAULT_CONNECTIVITY: Connectivity = 8
 
+_ABOUT = {
+    "value": "Levels, one class each; by default, and with otsu, the image's Otsu level.",
+    "above": "Whether levels are passed by values above them; false, for dark objects: by values at or below.",
+    "band": "One band: its name or 0-based index.",
+    "classes": "A name for each level; where there are several by default level_1, level_2 and so on.",
+    "normalise": "In which values the levels are given; by default the image's own. With otsu leave it out.",
+    "connectivity": "Neighbours of a pixel that are of one object with it.",
+    "resolution": "Metres per pixel; by default the image's own.",
+    "window": "Pixels that it sees at once.",
+    "overlap": "Pixels that neighbouring windows share; it needs none.",
+    "batch": "Windows that form one batch.",
+}
+
 
 class ThresholdSegmenter:
-    """Class of a pixel = how many levels its value passes.
-
-    Options:
-        value: a number, a list of ascending numbers (one class each), or `otsu` (the default): the image's Otsu level.
-        above: true (default): a level is passed by values above it; false: by values at or below it.
-        band: name or 0-based index, default 0.
-        classes: names, one for each level; default `object`, or `level_1`, `level_2`, ...
-        normalise: in which values the levels are given; default `none`, the image's own. `otsu` needs no choice.
-        window, overlap, batch (z, y, x), connectivity, resolution: as in ModelManifest.
-    """
+    """Class of a pixel = how many levels its value passes; options as in `_ABOUT`."""
 
     def __init__(self, options: Mapping[str, object], digest: str = "") -> None:
         """Raises SpecError with every problem of the options."""
-        read = Options("threshold", options)
+        read = Options("threshold", options, about=_ABOUT)
         levels = read.take("value", _levels, None)
         self._above = read.take("above", parse.flag, True)
         fallback = ("object",) if levels is None or len(levels) == 1 else _numbered(len(levels))
@@ -90,14 +94,14 @@ def _levels(value: object) -> tuple[float, ...] | None:
     """Ascending numbers; None for the image's Otsu level."""
     if value == "otsu":
         return None
-    levels = tuple(parse.number(item) for item in parse.items(value))
-    if not levels or any(a >= b for a, b in pairwise(levels)):
+    levels = tuple(parse.finite(item) for item in parse.items(value))
+    if not levels or any(isnan(level) for level in levels) or any(a >= b for a, b in pairwise(levels)):
         raise ValueError(f"expected 'otsu', a number or ascending numbers, found {value!r}")
     return levels
 
 
 def _connectivity(value: object) -> Connectivity:
-    number = parse.number(value)
+    number = parse.finite(value)
     if number not in (4, 8, 6, 18, 26):
         raise ValueError(f"expected 4 or 8 (in the plane), 6, 18 or 26 (in space), found {value!r}")
     return cast(Connectivity, int(number))

@@ -21,6 +21,9 @@ from schemas.models import ModelManifest
 from segworkers.readers.base import PixelBlock
 from segworkers.segmenters.base import DenseMaps, DenseProbabilities, Segmenter
 
+NO_ORGAN = "no_organ"
+"""Reason for which the count of a volume is not known: the first model found no organ, the second was shown nothing."""
+
 OUTSIDE, AROUND, ORGAN = 0, 1, 2
 """Codes of the second model's extra channel: outside the organ's box, in the box, in the organ."""
 

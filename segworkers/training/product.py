@@ -19,12 +19,9 @@ from torch import Tensor, nn
 from schemas.bundles import Card, ClassCodes, ModelBundle
 from segworkers.evaluation.intervals import LEAST_UNITS, percentiles, resampled, wilson
 from segworkers.segmenters.bundles import OpenBundle, weights_file, write_bundle
-from segworkers.training.families import TrainingFamily
-from segworkers.training.loop import validate
 from segworkers.training.matching import THRESHOLDS, Agreement
 from segworkers.training.recipes import Planned
 from segworkers.training.run import Check
-from segworkers.training.samples import Sample
 from segworkers.whole_files import write_whole
 
 WEIGHTS, CURVE, PICTURE = "weights.safetensors", "training.csv", "training.svg"
@@ -78,15 +75,6 @@ def halved(network: nn.Module) -> dict[str, Tensor]:
         name: (value.detach().cpu().half() if value.is_floating_point() else value.detach().cpu()).contiguous()
         for name, value in network.state_dict().items()
     }
-
-
-def measure(family: TrainingFamily, network: nn.Module, samples: Sequence[Sample], device: str) -> Figures:
-    """The figures of the network with the weights that are stored."""
-    network.load_state_dict(
-        {name: value.float() if value.is_floating_point() else value for name, value in halved(network).items()}
-    )
-    network.to(device)
-    return Figures(tuple(validate(family, network, [sample], device) for sample in samples))
 
 
 def write_product(

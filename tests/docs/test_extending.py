@@ -12,6 +12,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import rasterio
+from scipy import ndimage
 
 from jobs.cli import main
 from jobs.results import open_results
@@ -83,7 +85,7 @@ def test_instance_example_finds_each_cell_with_its_class(folder: Path) -> None:
 
     first, second = load_model(pickle.loads(pickle.dumps(spec))).predict(windows, valid)
 
-    assert [manifest.classes[label] for label in first.labels] == ["dim", "bright"]
+    assert [manifest.classes[label] for label in first.labels] == ["cell", "cell"]
     assert [(box.start, box.stop) for box, _ in first.crops] == [
         ((0, 10, 30), (1, 20, 50)),
         ((0, 100, 7), (1, 104, 9)),
@@ -109,7 +111,36 @@ def test_instance_example_runs_as_the_model_of_a_job(folder: Path) -> None:
     arguments = ["segment", str(survey), "--model", f"python:{folder}/cells.py:Cells", "-o", str(folder / "out")]
     assert main([*arguments, "--engine", "inline"]) == 0
     found = open_results(str(folder / "out")).sql("SELECT pixel_count, label FROM instances").to_pylist()
-    assert found == [{"pixel_count": 400, "label": "bright"}] * 12
+    assert found == [{"pixel_count": 400, "label": "cell"}] * 12
+
+
+def test_instance_example_counts_blurred_cells_of_many_windows(folder: Path) -> None:
+    truth = write_discs(folder / "discs.tif")
+    arguments = ["segment", str(folder / "discs.tif"), "--model", f"python:{folder}/cells.py:Cells"]
+    assert main([*arguments, "-o", str(folder / "out"), "--engine", "inline", "--set", "tiling.tile=256"]) == 0
+    results = open_results(str(folder / "out"))
+    found = results.sql("SELECT label, min(pixel_count) > 100 AS whole, count(*) AS n FROM instances GROUP BY label")
+    assert found.to_pylist() == [{"label": "cell", "whole": True, "n": truth}]
+    (tiles,) = results.sql("SELECT sum(windows) AS windows FROM tiles").to_pylist()
+    assert tiles["windows"] >= 36
+
+
+def write_discs(path: Path) -> int:
+    """Writes blurred discs of different brightness, apart from each other; how many."""
+    side, step = 1200, 80
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side]
+    image = np.zeros((side, side))
+    places = [(y, x) for y in range(40, side, step) for x in range(40, side, step)]
+    for row, column in places:
+        y, x = row + rng.integers(-8, 9), column + rng.integers(-8, 9)
+        radius, bright = rng.uniform(12, 24), rng.uniform(0.7, 1.0)
+        near = (slice(max(y - 40, 0), y + 40), slice(max(x - 40, 0), x + 40))
+        image[near][np.hypot(rows[near] - y, columns[near] - x) <= radius] = bright
+    shown = np.rint(ndimage.gaussian_filter(image, 3) * 250).astype(np.uint8)
+    with rasterio.open(path, "w", driver="GTiff", height=side, width=side, count=1, dtype="uint8") as file:
+        file.write(shown, 1)
+    return len(places)
 
 
 @pytest.mark.parametrize("blend", [None, "none"])

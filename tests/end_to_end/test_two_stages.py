@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from jobs.results import open_results
 from jobs.stages import RunSummary
 from jobs.verify import verify
+from jobs.verify_ledger import counts
 from schemas.models import ModelManifest
 from segworkers import model_pixels
 from segworkers.priors import box_in
@@ -222,12 +225,69 @@ def test_a_first_stage_that_breaks_fails_its_volume(
     assert (failure["scope"], failure["reason"]) == ("input", "worker_error")
 
 
-def test_a_series_without_the_organ_has_no_lesions_and_is_not_shown(calls: Calls, tmp_path: Path) -> None:
-    World(values=np.full(SHAPE, ELSEWHERE), layout=LAYOUT).save(tmp_path / "in")
-    summary = run(tmp_path / "in", tmp_path / "out")
-    assert (summary.objects, calls.first, calls.second) == (0, 1, 0)
-    (image,) = runs.rows(tmp_path / "out", "images")
-    assert (image["status"], image["pixels_empty"]) == ("done", int(np.prod(SHAPE)))
+def bodies(folder: Path) -> Path:
+    """A series with organ and lesions, one with an organ that has none, and two without an organ."""
+    values = body()
+    clean = np.where(values == LESION, values[values > 0].min(), values)
+    nothing = np.full(SHAPE, ELSEWHERE)
+    for study, shown in {"found": values, "clean": clean, "head": nothing, "foot": nothing}.items():
+        World(values=shown, layout=LAYOUT, study={"study": study}).save(folder / study)
+    return folder
+
+
+def test_a_series_without_the_organ_is_told_from_one_with_a_clean_organ(calls: Calls, tmp_path: Path) -> None:
+    events = runs.Recorder()
+    summary = run(bodies(tmp_path / "in"), tmp_path / "out", events=events)
+    assert (summary.failed_inputs, summary.objects, calls.first) == (0, 2, 4), "a head scan is no failure"
+    known = ("status", "reason", "is_lower_bound", "object_count", "mean_score", "seam_verdict", "assembled_count")
+    images = runs.rows(tmp_path / "out", "images")
+    lacking = [row for row in images if row["reason"] == "no_organ"]
+    assert sorted(row["object_count"] for row in images if row not in lacking) == [0, 2]
+    assert all((row["reason"], row["is_lower_bound"]) == (None, False) for row in images if row not in lacking)
+    assert [[row[name] for name in known] for row in lacking] == [["done", "no_organ", True, *[None] * 4]] * 2
+    assert [row["classes"] for row in lacking] == [None, None]
+    assert [row["pixels_empty"] for row in lacking] == [int(np.prod(SHAPE))] * 2
+    said = [text for text in events.warnings if "no_organ" in text]
+    assert len(said) == 1 and said[0].startswith("2 of 4 volumes: ")
+    assert runs.rows(tmp_path / "out", "failures") == []
+    query = "SELECT object_count, volume_mm3 > 0 AS any FROM per_series ORDER BY ALL"
+    series: list[dict[str, Any]] = open_results(tmp_path / "out").sql(query).to_pylist()
+    unknown = {"object_count": None, "any": None}
+    assert series == [{"object_count": 0, "any": False}, {"object_count": 2, "any": True}, unknown, unknown]
+    verify(tmp_path / "out", everything=True).raise_if_bad()
+
+
+def test_a_series_without_the_organ_is_said_again_by_a_resumed_run_and_by_other_tiles(
+    calls: Calls, tmp_path: Path
+) -> None:
+    folder, again = bodies(tmp_path / "in"), runs.Recorder()
+    run(folder, tmp_path / "out")
+    tables = runs.files(tmp_path / "out")
+    run(folder, tmp_path / "out", resume=True, events=again)
+    assert calls.first == 4
+    assert [text for text in again.warnings if "no_organ" in text] != []
+    run(folder, tmp_path / "cells", tiling__tile=1)
+    assert runs.files(tmp_path / "out") == runs.files(tmp_path / "cells") == tables
+
+
+def test_no_files_say_that_a_series_without_the_organ_has_no_lesions(calls: Calls, tmp_path: Path) -> None:
+    run(bodies(tmp_path / "in"), tmp_path / "out", output__nifti=True, output__seg="binary", output__sr=True)
+    lacking = {row["source_id"] for row in runs.rows(tmp_path / "out", "images") if row["reason"] == "no_organ"}
+    written = {entry["source_id"] for entry in json.loads((tmp_path / "out" / "current.json").read_text())["outputs"]}
+    assert len(lacking) == 2 and written and not written & lacking
+
+
+def test_verify_finds_a_count_that_nobody_can_know(calls: Calls, tmp_path: Path) -> None:
+    run(bodies(tmp_path / "in"), tmp_path / "out")
+    connection = open_results(tmp_path / "out").connect()
+    connection.execute(
+        "CREATE TABLE forged AS SELECT * REPLACE (CASE WHEN reason = 'no_organ' THEN 0 ELSE object_count END AS "
+        "object_count) FROM images"
+    )
+    connection.execute("CREATE OR REPLACE VIEW images AS SELECT * FROM forged")
+    problems: list[str] = []
+    counts(connection, problems)
+    assert sum("no_organ" in problem for problem in problems) == 2
 
 
 def test_slices_are_decoded_once_for_each_stage(calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

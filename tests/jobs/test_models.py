@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from jobs.cli import main
 from segworkers.segmenters import bundles
 from segworkers.segmenters.bundles import weights_file, write_bundle
 from segworkers.segmenters.families import FAMILIES
+from segworkers.segmenters.loading import asked_options
+from segworkers.segmenters.maskrcnn_options import MaskRcnnSettings
 from tests.model_bundles import FAMILY, logistic, rewritten
 
 
@@ -72,6 +75,63 @@ def test_the_card_has_everything_and_names_of_paths_work_too(
         assert part in out, part
     assert code == 0 and ran(capsys, "show", str(shipped / "bright"))[1] == out
     assert "no: segworkers models fetch faint" in ran(capsys, "show", "faint")[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "threshold",
+            [
+                "value: 'otsu', a number or ascending numbers",
+                "above: true or false; default true",
+                "band: band names or indices from 0; default 0",
+                "connectivity: 4 or 8 (in the plane), 6, 18 or 26 (in space); default 8",
+                "window: whole numbers z, y, x of at least 1; default 1,512,512",
+            ],
+        ),
+        (
+            "maskrcnn",
+            [
+                "classes: distinct names, at least one",
+                "score_threshold: a number from 0 to 1; default 0.5",
+                "detections_per_image: a whole number of at least 1; default 1000",
+                "resize: true or false; default false",
+                "norm_eps: a number from 0 to 1",
+            ],
+        ),
+    ],
+)
+def test_models_without_a_card_show_their_options(
+    name: str, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = ran(capsys, "show", name)
+    told = [" ".join(part.split()) for part in re.split(r"\n(?=  \S)", out)]
+    assert code == 0 and told[0].startswith(name)
+    for line in lines:
+        assert any(part.startswith(line) for part in told), (line, told)
+
+
+def test_every_option_of_a_model_without_a_card_is_shown_with_a_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    out = ran(capsys, "show", "maskrcnn")[1]
+    shown = {line.split(":")[0].strip() for line in out.splitlines() if line.startswith("  ") and line[2] != " "}
+    assert shown == {each.name for each in fields(MaskRcnnSettings)}
+    for reference in ("threshold", "maskrcnn"):
+        asked = asked_options(reference)
+        assert asked and all(each.about for each in asked)
+
+
+def test_the_names_that_the_list_gives_are_shown_and_lack_what_they_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = [line.split()[0] for line in ran(capsys, "list")[1].split("by reference:\n")[1].splitlines() if line]
+    named = [each for each in listed if each.startswith(("threshold", "maskrcnn"))]
+    assert len(named) == 5
+    for reference in named:
+        code, out, _ = ran(capsys, "show", reference)
+        assert code == 0 and ("\n  classes" in out) == ("resnet50" not in reference)
+        assert ran(capsys, "show", reference.split(":")[0])[0] == 0
+    assert "segworkers models show threshold" in ran(capsys, "list")[1]
+    code, _, err = ran(capsys, "verify", "threshold")
+    assert code == 2 and "threshold: is no bundle" in err
 
 
 def test_names_too_many_too_few_and_unknown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,6 +102,29 @@ def test_the_bundle_says_what_was_done(trained, plates, capsys):
     assert "On validation only" in capsys.readouterr().out
 
 
+def test_the_card_says_what_a_run_finds(plates, tmp_path):
+    """Of a model that has learnt little: what it says at the padding of windows is counted, as a run counts it."""
+    held = tmp_path / "held"
+    write_discs(held, images=3, side=200)
+    model = tmp_path / "out"
+    lines = list[str]()
+    train_bundle(_quickly(plates, model, family="star-unet", validation=str(held), steps=2), lines.append)
+    assert segment([held / "images"], tmp_path / "run", str(model)) == 0
+    found = len(rows(tmp_path / "run", "instances"))
+    accuracy = open_bundle(str(model)).definition.card.accuracy
+    assert found > 0 and not lines[-2].endswith(f" {found} for 27"), "else whole images would do for this test"
+    assert f"; {found} objects found for " in accuracy and "through windows as it runs" in accuracy
+
+
+def test_a_model_that_finds_nothing_says_so(plates, tmp_path):
+    lines = list[str]()
+    train_bundle(_quickly(plates, tmp_path / "out", steps=12, batch=2), lines.append)
+    card = open_bundle(str(tmp_path / "out")).definition.card
+    assert "; 0 objects found for " in card.accuracy
+    assert card.limits.startswith("The finished model finds nothing in the validation images.")
+    assert lines[-1].startswith("warning: The finished model finds nothing")
+
+
 def test_a_finished_model_is_not_overwritten(trained, plates, capsys):
     assert main(["train", str(plates), "--family", "unet", "-o", str(trained)]) == 2
     assert "holds a finished model" in capsys.readouterr().err
@@ -198,14 +221,19 @@ def test_a_folder_may_be_given_for_validation(plates, tmp_path):
     spec = _quickly(plates, tmp_path / "out", validation=str(held), steps=2)
     train_bundle(spec, lambda _: None)
     card = open_bundle(str(spec.output)).definition.card
-    assert "the folder held" in card.accuracy and "36 objects in 4 pieces" in card.training_data
+    assert (
+        "the folder held" in card.accuracy
+        and "trained on 4 pieces of images that show 36 objects" in card.training_data
+    )
 
 
 def test_the_only_image_is_cut_in_two(tmp_path):
     write_discs(tmp_path / "one", images=1, side=256)
     spec = _quickly(tmp_path / "one", tmp_path / "out", steps=2, validation="0.3")
     train_bundle(spec, lambda _: None)
-    assert "0.3 of the only image" in open_bundle(str(spec.output)).definition.card.accuracy
+    card = open_bundle(str(spec.output)).definition.card
+    assert "0.3 of the only image" in card.accuracy
+    assert "an object counts in each piece that shows a part of it" in card.training_data
 
 
 @pytest.mark.slow
