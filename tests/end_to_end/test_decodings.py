@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from segworkers import model_pixels
+from segworkers.dicom.decoding import PixelFile
 from tests import runs
 from tests.decodings import count_decodings
 from tests.dicom_files import Layout
@@ -78,8 +79,9 @@ def test_a_model_with_a_spacing_reads_planes_and_still_decodes_a_slice_once(
 
 @pytest.mark.usefixtures("ray_engine")
 @pytest.mark.parametrize("volumes", [1, 2, 3])
-def test_processes_share_no_volume_but_the_last(volumes: int, tmp_path: Path) -> None:
+def test_processes_share_no_volume_but_the_last(volumes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice of a shared volume is decoded by both processes at most, and only around the one place of its parting."""
+    monkeypatch.setattr(PixelFile, "stored", PixelFile.stored)  # this process loads the model too, which replaces it
     (tmp_path / "notes").mkdir()
     for k in range(volumes):
         made = noise(SHAPE, (2.5, 1.0, 1.0), seed=k)

@@ -260,11 +260,11 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], None], str]]
     "no names": (lambda _, m: m["network_data_format"]["outputs"]["pred"].pop("channel_def"), "give classes"),
     "no number of channels": (
         lambda _, m: m["network_data_format"]["inputs"]["image"].update(num_channels=[1]),
-        r"metadata\.json: network_data_format\.inputs: num_channels: expected a number, found \[1\]",
+        r"metadata\.json: network_data_format\.inputs: num_channels: expected a whole number of at least 1, found \[1\]",
     ),
     "no number of outputs": (
         lambda _, m: m["network_data_format"]["outputs"]["pred"].update(num_channels="two"),
-        r"network_data_format\.outputs: num_channels: expected a number, found 'two'",
+        r"network_data_format\.outputs: num_channels: expected a whole number of at least 1, found 'two'",
     ),
     "two inputs": (lambda _, m: m["network_data_format"]["inputs"].update(other={}), "one input"),
     "nothing says what outputs are": (lambda i, _: i.update(postprocessing=[]), "neither Activations"),
