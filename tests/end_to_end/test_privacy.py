@@ -149,7 +149,7 @@ def test_commands_on_a_run_tell_no_more(
     tables = ("images", "instances", "series", "failures", "tiles", "per_series", "per_study")
     codes = [main(["query", out, f"SELECT * FROM {name}", "--format", "json"]) for name in tables]
     codes += [main(plan), main([*plan, "--json"]), main(["verify", out, "--all"])]
-    assert codes == [0] * 10
+    assert codes == [0] * 7 + [3, 3, 0], "the archive holds files that cannot be used"
     codes = [main(["query", out, "SELECT no_column FROM images", "--debug"]), main(["preview", out, "--debug"])]
     codes += [main(["preview", out, source]), main(place.arguments("inline"))]
     codes += [main([*place.arguments("inline"), "--set=output.border=drop", "--resume", "--debug"])]
