@@ -73,7 +73,8 @@ class Elements:
         value = None if raw is None else raw.value
         if not isinstance(value, bytes):
             return ""
-        text = value.decode("ascii") if value.isascii() else self._decoded(value)
+        # The character set's own name is ASCII (VR CS): a damaged one would be looked up in itself for ever.
+        text = value.decode("latin-1") if value.isascii() or tag == CHARACTER_SET else self._decoded(value)
         return text.strip(" \0\t\r\n")
 
     def _decoded(self, value: bytes) -> str:

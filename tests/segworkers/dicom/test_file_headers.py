@@ -442,6 +442,14 @@ def test_whatever_is_wrong_with_a_file_nothing_raises(
     assert isinstance(found, list | Unusable)
 
 
+def test_a_character_set_that_is_no_text_is_not_looked_up_in_itself(tmp_path: Path, data: bytes) -> None:
+    place = data.index(b"ISO_IR 192")
+    changed = data[:place] + b"\xff" + data[place + 1 :]
+    named = changed.index(b"Muster")
+    (tmp_path / "IM1").write_bytes(changed[:named] + b"\xe9" + changed[named + 1 :])
+    assert isinstance(outcome(tmp_path / "IM1", promised=True), list)
+
+
 def planted(folder: Path, **texts: str) -> list[Header]:
     """Slices with these texts in place of those of the standard."""
     slices = ct_series()

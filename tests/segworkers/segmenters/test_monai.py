@@ -260,7 +260,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], None], str]]
     "no names": (lambda _, m: m["network_data_format"]["outputs"]["pred"].pop("channel_def"), "give classes"),
     "no number of channels": (
         lambda _, m: m["network_data_format"]["inputs"]["image"].update(num_channels=[1]),
-        r"metadata\.json: network_data_format\.inputs: num_channels: expected a whole number of at least 1, found \[1\]",
+        r"json: network_data_format\.inputs: num_channels: expected a whole number of at least 1, found \[1\]",
     ),
     "no number of outputs": (
         lambda _, m: m["network_data_format"]["outputs"]["pred"].update(num_channels="two"),
