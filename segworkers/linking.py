@@ -168,15 +168,16 @@ def _without_conflicts(
     seat: NDArray[np.int64],
     glued: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Which links stay (step 3); all of those sets that hold neither two views on one seat nor a glued view.
+    """Which links stay (step 3); all of those sets that hold neither two views on one seat nor a link that may bridge.
 
     inside: (k,) links of kind INSIDE. seat: (n,) windows, but for parts. glued: (n,) views that were seen as two.
     """
     keep = np.ones(len(linked), bool)
     n = len(seat)
     group = groups_of(n, linked.i, linked.j)
+    may_bridge = inside & (glued[linked.i] | glued[linked.j])
     doubtful = np.zeros(n, bool)
-    doubtful[group[glued]] = True
+    doubtful[group[linked.i[may_bridge]]] = True
     place = group * (int(seat.max(initial=0)) + 1) + seat
     order = np.argsort(place)
     doubtful[group[order[1:][np.diff(place[order]) == 0]]] = True
@@ -191,7 +192,7 @@ def _without_conflicts(
     sets = _Sets(seat, ~facts.cut & ~glued)
     for link in order:
         i, j = int(linked.i[link]), int(linked.j[link])
-        bridges = inside[link] and ((glued[i] and sets.is_bridge(i, j)) or (glued[j] and sets.is_bridge(j, i)))
+        bridges = may_bridge[link] and ((glued[i] and sets.is_bridge(i, j)) or (glued[j] and sets.is_bridge(j, i)))
         keep[link] = not bridges and sets.join(i, j)
     return keep
 
