@@ -77,12 +77,8 @@ class Sight:
         return pixels_in_boxes(self.views.masks, self.views.extents, view, boxes)
 
     def lies_inside(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(k,) whether other[k] holds every pixel of view[k] that lies in its window; not where other[k] is -1."""
-        inside = np.zeros(len(view), bool)
-        there = np.flatnonzero(other >= 0)
-        view, other = view[there], other[there]
-        inside[there] = self.near(view, other, np.zeros((len(view), 3), np.int64)) == self.pixels(view, other)
-        return inside
+        """(k,) whether other[k] holds every pixel of view[k] that lies in its window."""
+        return self.near(view, other, np.zeros((len(view), 3), np.int64)) == self.pixels(view, other)
 
     def near(self, view: NDArray[np.int64], other: NDArray[np.int64], reach: NDArray[np.int64]) -> NDArray[np.int64]:
         """(k,) pixels of view[k] within reach[k] (z, y, x) of other[k]."""

@@ -68,11 +68,12 @@ def relations(
     pairs = linked.join(parts).join(covering).join(apart)
     if not sight.in_space:
         return pairs, kind
-    is_sure = _holds_both(sight, apart.i, apart.j)
+    sure = np.flatnonzero(_holds_both(sight, apart.i, apart.j))
+    witnesses = apart.take(sure)
     kind[: len(is_inside)][is_inside] = INSIDE
-    kind[len(kind) - len(apart) :][is_sure & _touch(sight, apart)] = PROVEN
+    kind[len(kind) - len(apart) + sure[_touch(sight, witnesses)]] = PROVEN
     stays = np.ones(len(pairs), bool)
-    stays[kind == COVER] = ~_is_explained(facts, covering, apart.take(is_sure))
+    stays[kind == COVER] = ~_is_explained(facts, covering, witnesses)
     return pairs.take(stays), kind[stays]
 
 
@@ -86,20 +87,16 @@ def _is_explained(facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np
 
 def _touch(sight: Sight, apart: Pairs) -> NDArray[np.bool_]:
     """(k,) whether the two that a window saw apart touch, if by a corner."""
-    partner = sight.partner(apart.j, apart.i)
-    touch = np.zeros(len(apart), bool)
-    there = np.flatnonzero(partner >= 0)
-    step = np.tile((np.array(sight.lattice.window) > 1).astype(np.int64), (len(there), 1))
-    touch[there] = sight.near(apart.i[there], partner[there], step) > 0
-    return touch
+    step = np.tile((np.array(sight.lattice.window) > 1).astype(np.int64), (len(apart), 1))
+    return sight.near(apart.i, sight.partner(apart.j, apart.i), step) > 0
 
 
 def _holds_both(sight: Sight, small: NDArray[np.int64], large: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(k,) whether large[k] holds small[k], and whom it is linked to in that window, to the last pixel."""
-    held = sight.lies_inside(small, large)
     partner = sight.partner(large, small)
-    rows = np.flatnonzero(held & (partner >= 0))
-    held[:] = False
+    rows = np.flatnonzero(partner >= 0)
+    rows = rows[sight.lies_inside(small[rows], large[rows])]
+    held = np.zeros(len(small), bool)
     held[rows] = sight.lies_inside(partner[rows], large[rows])
     return held
 
@@ -129,9 +126,10 @@ def _apart(
     beside: (k,) how much of small[k] lies beside that one.
     """
     cut = sight.views.cut[small] & ~sight.is_still(large, small)
-    if sight.in_space:
-        cut &= ~_holds_both(sight, small, large)
     cut &= beside >= WITNESS_SHARE * facts.pixels[small]
+    if sight.in_space:
+        rows = np.flatnonzero(cut)
+        cut[rows] = ~_holds_both(sight, small[rows], large[rows])
     return (beside > 0) & ~cut
 
 
