@@ -24,8 +24,10 @@ from schemas.boxes import Zyx, zyx
 from schemas.models import ModelManifest
 from segworkers.components import groups_of
 from segworkers.dense import Fragments, forward_neighbours, touching_pairs
+from segworkers.finishing import RowsPart, all_objects
 from segworkers.group_files import group_columns, pack_groups
 from segworkers.linking import LINK, ViewFacts, group_views
+from segworkers.objects import Objects
 from segworkers.plans import SourcePlan, blocks
 from segworkers.receipts import Receipt
 from segworkers.shards import Shard, from_ipc, to_ipc
@@ -224,6 +226,25 @@ def _no_links() -> Columns:
 
 def _joined(tables: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def whole_objects(
+    store: Store, plan: SourcePlan, model: ModelManifest, receipts: Sequence[Receipt], tiles_per_task: int = 64
+) -> Objects:
+    """All objects of one small source, merged in this process. receipts: of all its tiles, in plan order."""
+    tasks, resolve = merge_tasks(store, plan, model, receipts, tiles_per_task)
+    work = MergeWorker(store)
+    for task in tasks:
+        work(task)
+    part = RowsPart(
+        plan=plan,
+        shards=tuple(receipt.shard for receipt in receipts),
+        first=0,
+        groups=None if resolve is None else work(resolve),
+        index=None if resolve is None else resolve.index,
+        failed=tuple(box for receipt in receipts for box in receipt.failed_cells),
+    )
+    return all_objects(store, part, model)
 
 
 def merge_tasks(

@@ -19,10 +19,9 @@ from schemas.models import ModelManifest
 from schemas.sources import Source
 from segworkers.assembly import assemble
 from segworkers.encoding import views_of
-from segworkers.finishing import RowsPart, all_objects
 from segworkers.lattice import Lattice
 from segworkers.linking import Groups, ViewFacts, group_views
-from segworkers.merging import MergeWorker, merge_tasks
+from segworkers.merging import whole_objects
 from segworkers.model_grid import ModelGrid
 from segworkers.objects import Objects
 from segworkers.plans import Chunk, SourcePlan
@@ -136,19 +135,7 @@ def merged_objects(case: Case, group: Zyx) -> tuple[Objects, float]:
     if failed:
         raise RuntimeError(f"{case.world.name}: {failed[0]}")
     began = time.perf_counter()
-    tasks, resolve = merge_tasks(store, plan, segmenter.manifest, receipts)  # pyright: ignore[reportArgumentType]
-    work = MergeWorker(store)  # pyright: ignore[reportArgumentType]
-    for task in tasks:
-        work(task)
-    part = RowsPart(
-        plan=plan,
-        shards=tuple(receipt.shard for receipt in receipts),
-        first=0,
-        groups=None if resolve is None else work(resolve),
-        index=None if resolve is None else resolve.index,
-        failed=(),
-    )
-    objects = all_objects(store, part, segmenter.manifest)  # pyright: ignore[reportArgumentType]
+    objects = whole_objects(store, plan, segmenter.manifest, receipts)  # pyright: ignore[reportArgumentType]
     spent = time.perf_counter() - began + sum(receipt.encode_s for receipt in receipts)
     return objects, spent
 

@@ -6,6 +6,7 @@ mirrored where they reach past the image, and joins their answers; a model that 
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +19,8 @@ from schemas.grids import PixelGrid
 from schemas.masks import bbox, to_array
 from schemas.models import ModelManifest
 from schemas.sources import Source
-from segworkers.finishing import RowsPart, all_objects
 from segworkers.lattice import Lattice
-from segworkers.merging import MergeWorker, merge_tasks
+from segworkers.merging import whole_objects
 from segworkers.model_grid import ModelGrid
 from segworkers.objects import Objects
 from segworkers.plans import Chunk, SourcePlan
@@ -78,26 +78,15 @@ def _objects(sample: Sample, segmenter: Segmenter, manifest: ModelManifest, stor
     )
     indices = tuple(tile.index for tile in plan.tiles)
     receipts = list(TileWorker(reader, segmenter, store, manifest)(Chunk(((plan, indices),))))
-    links, resolve = merge_tasks(store, plan, manifest, receipts, tiles_per_task=1)
-    merge = MergeWorker(store)
-    for task in links:
-        merge(task)
-    part = RowsPart(
-        plan=plan,
-        shards=tuple(receipt.shard for receipt in receipts),
-        first=0,
-        groups=None if resolve is None else merge(resolve),
-        index=None if resolve is None else resolve.index,
-        failed=tuple(box for receipt in receipts for box in receipt.failed_cells),
-    )
-    return all_objects(store, part, manifest)
+    return whole_objects(store, plan, manifest, receipts)
 
 
 def _masks(objects: Objects) -> WindowMasks:
     """Whole objects as one window of the image's size would say them."""
     crops = list[tuple[Box, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]]()
-    for owner in range(len(objects)):
-        runs = objects.masks.runs[objects.masks.owner == owner]
+    masks = objects.masks.canonical()
+    for begin, end in itertools.pairwise(masks.extents(len(objects)).offsets):
+        runs = masks.runs[begin:end]
         box = bbox(runs)
         assert box is not None, "objects have pixels"
         crops.append((box, to_array(runs, box)))
