@@ -130,8 +130,7 @@ class RayEngine:
         describe: Callable[[Item], str] = str,
     ) -> Iterator[Outcome[Item, Result]]:
         """See `Engine.map`. Raises `EngineError` if no process can be placed or none can build its worker."""
-        fleet = _RayFleet(resources, may_wait=not self.is_embedded)
-        fleet.hire(factory)
+        fleet = _RayFleet(factory, resources, _Machines(resources, may_wait=not self.is_embedded))
         limits = dataclasses.replace(self._limits, deadline_s=deadline_s)
         yield from Scheduler[Item, Result](fleet, Backlog(items, split), limits, describe).outcomes()
 
@@ -143,7 +142,7 @@ class RayEngine:
 
     def places(self, resources: Resources) -> int:
         """See `Engine.places`. As if nothing else ran on the machines."""
-        return _RayFleet(resources, may_wait=not self.is_embedded).target()
+        return _Machines(resources, may_wait=not self.is_embedded).target()
 
     def close(self) -> None:
         """End a private instance with all its processes and files, or leave the cluster; idempotent."""
@@ -161,38 +160,69 @@ class RayEngine:
             self._folder = None
 
 
-class _RayFleet:
-    """The scheduler's view of the cluster, for one `map`."""
+class _Machines:
+    """What there is room for on the cluster, when nothing else runs on it."""
 
     def __init__(self, resources: Resources, *, may_wait: bool) -> None:
+        """may_wait: machines may join later. Raises EngineError where none may, and there is no room for a process."""
         import ray
-        from ray import exceptions
 
         self._ray = ray
-        self._errors = exceptions
-        self._resources = resources
+        self._asked = resources.workers
         self._needs = _needs(resources)
         self._may_wait = may_wait
         self._nodes: list[dict[str, float]] = []
         self._nodes_at = -math.inf
-        self._factory: Any = None
-        self._actor_class = ray.remote(Host).options(**_actor_options(resources))
         if not may_wait and self._room() == 0:
             raise EngineError(f"{self.describe()}; lower the threads, GPUs or memory per worker")
 
-    def hire(self, factory: Callable[[], Worker[Any, Any]]) -> None:
-        """Say what processes are to load."""
-        self._factory = self._ray.put(factory)  # once, however many processes load it
-
     def target(self) -> int:
-        room, asked = self._room(), self._resources.workers
+        """How many processes there shall be now; at least 1."""
+        room, asked = self._room(), self._asked
         if not self._may_wait:
             return room if asked is None else max(1, min(room, asked))
         # A process that waits for room is what makes an autoscaler add machines: ask for all that were named.
         return max(1, room) if asked is None else max(1, asked)
 
+    def describe(self) -> str:
+        """What a process needs, and what the machines have."""
+        needs = ", ".join(_amount(name, count) for name, count in self._needs.items())
+        there_is = {", ".join(_amount(name, node.get(name, 0)) for name in self._needs) for node in self._alive()}
+        return f"a worker needs {needs}; the machines have {' | '.join(sorted(there_is)) or 'nothing: there are none'}"
+
+    def _alive(self) -> list[dict[str, float]]:
+        now = time.monotonic()
+        if now - self._nodes_at > _NODES_FRESH_S:
+            self._nodes_at = now
+            self._nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return self._nodes
+
+    def _room(self) -> int:
+        return sum(
+            min(math.floor(node.get(name, 0) / count + 1e-9) for name, count in self._needs.items())
+            for node in self._alive()
+        )
+
+
+class _RayFleet:
+    """The scheduler's view of the cluster, for one `map`."""
+
+    def __init__(self, factory: Callable[[], Worker[Any, Any]], resources: Resources, machines: _Machines) -> None:
+        import ray
+        from ray import exceptions
+
+        self._ray = ray
+        self._errors = exceptions
+        self._threads = max(1, resources.threads)
+        self._machines = machines
+        self._factory = ray.put(factory)  # once, however many processes load it
+        self._actor_class = ray.remote(Host).options(**_actor_options(resources))
+
+    def target(self) -> int:
+        return self._machines.target()
+
     def start(self) -> Any:
-        return self._actor_class.remote(max(1, self._resources.threads))
+        return self._actor_class.remote(self._threads)
 
     def send(self, process: Any, method: Literal["hello", "load", "call"], item: Any = None) -> Any:
         if method == "hello":
@@ -227,23 +257,7 @@ class _RayFleet:
         return time.monotonic()
 
     def describe(self) -> str:
-        needs = ", ".join(_amount(name, count) for name, count in self._needs.items())
-        there_is = {", ".join(_amount(name, node.get(name, 0)) for name in self._needs) for node in self._machines()}
-        return f"a worker needs {needs}; the machines have {' | '.join(sorted(there_is)) or 'nothing: there are none'}"
-
-    def _machines(self) -> list[dict[str, float]]:
-        now = time.monotonic()
-        if now - self._nodes_at > _NODES_FRESH_S:
-            self._nodes_at = now
-            self._nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        return self._nodes
-
-    def _room(self) -> int:
-        """How many workers the machines have room for when nothing else runs on them."""
-        return sum(
-            min(math.floor(node.get(name, 0) / count + 1e-9) for name, count in self._needs.items())
-            for node in self._machines()
-        )
+        return self._machines.describe()
 
 
 def _needs(resources: Resources) -> dict[str, float]:
