@@ -68,6 +68,11 @@ def find_inputs(inputs: Sequence[str]) -> tuple[list[str], list[Skipped]]:
     return [found[uri] for uri in sorted(found)], skipped
 
 
+def an_image_in(folder: str) -> str | None:
+    """The first image that a search of a folder of this machine comes to; None where it finds none."""
+    return next((item.uri for item in _walk(folder, []) if isinstance(item, Location)), None)
+
+
 def describe_all(reader: Reader, uris: Iterable[str], threads: int = 8) -> tuple[list[Source], list[Skipped]]:
     """The headers of all inputs, in their order, read by several threads; what cannot be used is skipped."""
     sources: list[Source] = []

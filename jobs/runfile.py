@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
-from jobs.catalog import RUN_FILE, find_inputs
+from jobs.catalog import RUN_FILE, an_image_in
 from jobs.config import JobSpec, determining, is_local
 from schemas.errors import SpecError, StoreError
 from schemas.models import ModelManifest
@@ -67,10 +67,10 @@ def _require_no_images(store: Store) -> None:
     """Refuse a folder of images for a new run: they would never be found again. Of folders on this machine only."""
     if store.exists(NAME) or not is_local(store.url) or not os.path.isdir(store.url):
         return
-    images, _ = find_inputs([store.url])
-    if images:
+    image = an_image_in(store.url)
+    if image is not None:
         raise SpecError(
-            f"output.path: {store.url} holds images, such as {images[0]}; run folders are not searched for inputs, so "
+            f"output.path: {store.url} holds images, such as {image}; run folders are not searched for inputs, so "
             "they would not be found there again: choose another folder"
         )
 
