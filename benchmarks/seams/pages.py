@@ -76,7 +76,8 @@ def markdown(
         *(text for part, title in TITLES.items() for text in _scored(_of_part(cells, part), part, title, images)),
         "## Where this project is worse\n",
         "Every cell and score in which the mean of any other rule, `no merge` included, is better than this project's, "
-        "with the best of them. `worse`: the paired interval excludes 0; `within`: it does not.\n",
+        "with the best of them. `worse`: the paired interval excludes 0; `within`: it does not. Where the oracle's "
+        "figure is worse than the other's, too, errors of that one cancel: it doubles some and misses others.\n",
         rivals.worse(cells) if any(OURS in found for found in cells.values()) else "No results of this project.\n",
         *_costs(records, cells),
         *_failures(records),
@@ -99,7 +100,7 @@ def _scored(cells: Cells, part: Part, title: str, images: str | None) -> Iterato
     seeds = sorted({len(seeds) for found in cells.values() for seeds in found.values()})
     noisy = {cell: found for cell, found in cells.items() if not cell.perfect}
     yield f"## {title}\n"
-    yield f"Seeds in each cell: {seeds[0]}" + (f" to {seeds[-1]}" if len(seeds) > 1 else "") + ".\n"
+    yield f"Number of seeds in each cell: {seeds[0]}" + (f" to {seeds[-1]}" if len(seeds) > 1 else "") + ".\n"
     yield "Means are over the cells in which a rule has a result; compare rules only where these are the same cells.\n"
     yield rivals.at_a_glance(cells, rules)
     yield rivals.verdict_counts(noisy)

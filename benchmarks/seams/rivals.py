@@ -39,7 +39,17 @@ from benchmarks.seams.tables import (
 )
 
 EVERY_METRIC = (COUNT, F1_50, F1_90)
-HEAD = ["world, window/overlap", "noise", "metric", "ours", "best other", "its", "ours − its (95 %)", "verdict"]
+HEAD = [
+    "world, window/overlap",
+    "noise",
+    "metric",
+    "ours",
+    "best other",
+    "its",
+    "ours − its (95 %)",
+    "verdict",
+    "oracle's",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ class Rivalry:
     rival: str
     ours: BySeed
     theirs: BySeed
+    oracle: BySeed
+    """What the oracle linker makes of the same detections; empty where it has no result."""
     difference: Interval
     """Of ours - theirs, over the seeds of both."""
 
@@ -64,7 +76,7 @@ class Rivalry:
         place = [f"{self.cell.world} {self.cell.grid}", self.cell.noise, self.metric.name]
         figures = [shown(self.metric, self.ours), self.rival, shown(self.metric, self.theirs)]
         judged = [interval(self.difference, self.metric), bold(self.verdict, when=self.verdict == "worse")]
-        return [*place, *figures, *judged]
+        return [*place, *figures, *judged, shown(self.metric, self.oracle) if self.oracle else NOTHING]
 
 
 def rivalry(cell: Cell, found: dict[str, BySeed], metric: Metric, rival: str | None) -> Rivalry | None:
@@ -72,7 +84,8 @@ def rivalry(cell: Cell, found: dict[str, BySeed], metric: Metric, rival: str | N
     if rival is None or OURS not in found or rival not in found:
         return None
     difference = metric.difference(found[OURS], found[rival])
-    return Rivalry(cell, metric, rival, found[OURS], found[rival], difference) if difference else None
+    oracle = found.get(ORACLE, {})
+    return Rivalry(cell, metric, rival, found[OURS], found[rival], oracle, difference) if difference else None
 
 
 def beside_best_peer(cells: Cells, metric: Metric) -> Iterator[Rivalry]:

@@ -153,7 +153,7 @@ def test_every_cell_in_which_another_is_better_is_listed() -> None:
     assert "None." in section(markdown(NOISY, {}), "Where this project is worse")
     turned = [replace(r, rule={OURS: PEER, PEER: OURS}.get(r.rule, r.rule)) for r in NOISY]
     listed = lines_with(section(markdown(turned, {}), "Where this project is worse"), "cells 512/64")
-    difference = "+2.03 (+1.65 to +2.41) | **worse** |"
+    difference = "+2.03 (+1.65 to +2.41) | **worse** | +1.00 |"
     assert listed[0] == f"| cells 512/64 | jitter1 | count error, % | +3.13 | patchworks_iou | +1.10 | {difference}"
     assert [line.split("|")[3].strip() for line in listed] == ["count error, %", "F1@0.5", "F1@0.9"]
     # A rule that merges nothing is listed too where it is better by accident; the oracle never is.
