@@ -8,8 +8,9 @@
 3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
    weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours. Links of
    a view that another window saw as two objects come last, so it joins one of these and not both; nor does it join to
-   anything else what some window shows whole. Only parts of what another window saw whole, and no window as two
-   (`segworkers.slivers`), may be together;
+   anything else what some window shows whole. What lies in such a view, as far as its window saw it, keeps that
+   window's place for it: it is together with no other view of that window. Only parts of what another window saw
+   whole, and no window as two (`segworkers.slivers`), may be together;
 4. views that lie in other windows' cells for the most part, and that larger views of other windows cover, are slivers
    of those and go, where nothing else was linked to them (`segworkers.slivers`).
 
@@ -126,7 +127,8 @@ def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Group
     seat = facts.window.copy()
     parts = np.unique(pairs.i[is_part])
     seat[parts] = int(seat.max(initial=0)) + 1 + np.arange(len(parts))
-    linked = linked.take(_without_conflicts(facts, linked, inside, seat, glued))
+    seats = _Seats(seat, *_held(facts, pairs, kind, proven))
+    linked = linked.take(_without_conflicts(facts, linked, inside, seats, glued))
     group = groups_of(n, linked.i, linked.j)
     group = _without_slivers(facts, group, pairs.take(kind == COVER))
     present = np.zeros(int(group.max(initial=-1)) + 1, bool)
@@ -161,26 +163,58 @@ def _greedy(order: Any, i: Any, j: Any, window: Any) -> Any:  # pragma: no cover
     return chosen
 
 
-def _without_conflicts(
-    facts: ViewFacts,
-    linked: Pairs,
-    inside: NDArray[np.bool_],
-    seat: NDArray[np.int64],
-    glued: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    """Which links stay (step 3); all of those sets that hold neither two views on one seat nor a link that may bridge.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seats:
+    """What a set of views may hold once: a view for each seat. Some views keep a seat for another view."""
 
-    inside: (k,) links of kind INSIDE. seat: (n,) windows, but for parts. glued: (n,) views that were seen as two.
+    seat: NDArray[np.int64]
+    """(n,) windows, but for parts, which have one of their own."""
+    held: NDArray[np.int64]
+    """(k,) views that keep a seat, each one at most in each window,"""
+    holder: NDArray[np.int64]
+    """(k,) and for whom."""
+
+    def shared(self, group: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Groups in which two would have one seat. group: (n,) of each view."""
+        owner = np.concatenate((np.arange(len(self.seat)), self.held))
+        taken = np.concatenate((np.arange(len(self.seat)), self.holder))
+        place = group[owner] * (int(self.seat.max(initial=0)) + 1) + self.seat[taken]
+        order = np.argsort(place)
+        twice = (np.diff(place[order]) == 0) & (np.diff(taken[order]) != 0)
+        return group[owner[order[1:][twice]]]
+
+
+def _held(
+    facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8], proven: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Views, and what in another window holds all of them and beyond doubt something else.
+
+    Masks of one window may overlap: where two of them hold a view, neither counts.
+    """
+    apart = kind == PROVEN
+    inside = (kind == INSIDE) & (proven[pairs.i] != proven[pairs.j])
+    i, j = pairs.i[inside], pairs.j[inside]
+    held = np.concatenate((pairs.i[apart], np.where(proven[j], i, j)))
+    holder = np.concatenate((pairs.j[apart], np.where(proven[j], j, i)))
+    place = held * (int(facts.window.max(initial=0)) + 1) + facts.window[holder]
+    _, back, count = np.unique(place, return_inverse=True, return_counts=True)
+    return held[count[back] == 1], holder[count[back] == 1]
+
+
+def _without_conflicts(
+    facts: ViewFacts, linked: Pairs, inside: NDArray[np.bool_], seats: _Seats, glued: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which links stay (step 3); all of those sets in which no seat is taken twice and no link may bridge.
+
+    inside: (k,) links of kind INSIDE. glued: (n,) views that were seen as two.
     """
     keep = np.ones(len(linked), bool)
-    n = len(seat)
+    n = len(glued)
     group = groups_of(n, linked.i, linked.j)
     may_bridge = inside & (glued[linked.i] | glued[linked.j])
     doubtful = np.zeros(n, bool)
     doubtful[group[linked.i[may_bridge]]] = True
-    place = group * (int(seat.max(initial=0)) + 1) + seat
-    order = np.argsort(place)
-    doubtful[group[order[1:][np.diff(place[order]) == 0]]] = True
+    doubtful[seats.shared(group)] = True
     rows = np.flatnonzero(doubtful[group[linked.i]])
     if not len(rows):
         return keep
@@ -189,7 +223,7 @@ def _without_conflicts(
     high = np.maximum(key[linked.i], key[linked.j])[rows]
     order = rows[_strongest_first(linked.overlap[rows], linked.shared[rows], low, high)]
     order = order[np.argsort(glued[linked.i[order]] | glued[linked.j[order]], kind="stable")]
-    sets = _Sets(seat, ~facts.cut & ~glued)
+    sets = _Sets(seats, ~facts.cut & ~glued)
     for link in order:
         i, j = int(linked.i[link]), int(linked.j[link])
         bridges = may_bridge[link] and ((glued[i] and sets.is_bridge(i, j)) or (glued[j] and sets.is_bridge(j, i)))
@@ -198,20 +232,26 @@ def _without_conflicts(
 
 
 class _Sets:
-    """Sets of views that grow link by link, in which each view has its seat to itself."""
+    """Sets of views that grow link by link, in which each seat is taken once."""
 
-    def __init__(self, seat: NDArray[np.int64], whole: NDArray[np.bool_]) -> None:
+    def __init__(self, seats: _Seats, whole: NDArray[np.bool_]) -> None:
         """whole: (n,) views that show all of their object."""
-        self._seat, self._is_whole = seat, whole
+        self._seat, self._is_whole = seats.seat, whole
+        self._kept: dict[int, dict[int, int]] = {}
+        for view, holder in zip(seats.held.tolist(), seats.holder.tolist(), strict=True):
+            self._kept.setdefault(view, {})[int(seats.seat[holder])] = holder
         self._leader: dict[int, int] = {}
-        self._seats: dict[int, set[int]] = {}
+        self._taken: dict[int, dict[int, int]] = {}
+        """Who has which seat in the set of a leader."""
+        self._size: dict[int, int] = {}
         self._whole: dict[int, bool] = {}
 
     def _find(self, view: int) -> int:
         leader = self._leader
         if view not in leader:
             leader[view] = view
-            self._seats[view], self._whole[view] = {int(self._seat[view])}, bool(self._is_whole[view])
+            self._taken[view] = {int(self._seat[view]): view, **self._kept.get(view, {})}
+            self._size[view], self._whole[view] = 1, bool(self._is_whole[view])
         while leader[view] != view:
             leader[view] = leader[leader[view]]
             view = leader[view]
@@ -222,17 +262,21 @@ class _Sets:
         mine = self._find(glued)
         if mine == self._find(other):
             return False
-        return self._whole[mine] or (bool(self._is_whole[other]) and len(self._seats[mine]) > 1)
+        return self._whole[mine] or (bool(self._is_whole[other]) and self._size[mine] > 1)
 
     def join(self, i: int, j: int) -> bool:
         """Make one set of those of two views unless a seat would be taken twice; whether they are together now."""
         a, b = self._find(i), self._find(j)
-        if a != b and self._seats[a] & self._seats[b]:
+        if a == b:
+            return True
+        if len(self._taken[a]) < len(self._taken[b]):
+            a, b = b, a
+        if any(self._taken[a].get(seat, view) != view for seat, view in self._taken[b].items()):
             return False
-        if a != b:
-            self._leader[b] = a
-            self._seats[a] |= self._seats.pop(b)
-            self._whole[a] |= self._whole.pop(b)
+        self._leader[b] = a
+        self._taken[a] |= self._taken.pop(b)
+        self._size[a] += self._size.pop(b)
+        self._whole[a] |= self._whole.pop(b)
         return True
 
 

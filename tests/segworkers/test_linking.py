@@ -245,6 +245,36 @@ def test_what_other_windows_link_to_a_whole_view_stays_with_it() -> None:
     assert groups.count == 3
 
 
+GLUING = pairs((0, 4, 1.0, 90), (3, 4, 0.8, 70))
+"""Window 2 says 4 for what window 0 shows as 0 and window 1 as 3."""
+
+
+def test_what_lies_in_a_view_of_two_is_together_with_no_other_of_its_window() -> None:
+    """Window 1 says 1 for 0 and 2, which window 0 saw side by side, and 3 beside it: 3 is neither of them."""
+    of, linked = facts([0, 1, 0, 1, 2]), pairs((1, 2, 0.9, 80))
+    assert same(grouped(of, linked, inside=GLUING), 0, 3, 4), "nothing is known of 0 in window 1"
+    assert same(grouped(of, linked, inside=GLUING, apart=pairs((0, 1, 1.0, 40))), 0, 3, 4), "0 may lie beside 1"
+    groups = grouped(of, linked, inside=GLUING, proven=pairs((0, 1, 1.0, 40)))
+    assert same(groups, 0, 4)
+    assert same(groups, 1, 2)
+    assert groups.count == 3
+
+
+def test_what_is_linked_to_a_view_of_two_that_holds_it_keeps_its_place_too() -> None:
+    """1 is linked to 0 itself, and 2 shows that it is two: its links come last, but 0 has its place."""
+    of, linked, two = facts([0, 1, 0, 1, 2]), pairs((0, 1, 0.5, 50)), pairs((2, 1, 1.0, 40))
+    assert same(grouped(of, linked, inside=GLUING, proven=two), 0, 3, 4), "outlines move: 0 may go on beside 1"
+    for either_way in (linked, pairs((1, 0, 0.5, 50))):
+        groups = grouped(of, NONE, inside=GLUING.join(either_way), proven=two)
+        assert same(groups, 0, 1, 4)
+        assert groups.count == 3
+
+
+def test_of_masks_that_overlap_no_one_keeps_the_place() -> None:
+    groups = grouped(facts([0, 1, 0, 1, 2, 1]), NONE, inside=GLUING, proven=pairs((0, 1, 1.0, 40), (0, 5, 1.0, 40)))
+    assert same(groups, 0, 3, 4)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 25))
 def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
