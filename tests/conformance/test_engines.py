@@ -17,7 +17,7 @@ ONE = Resources(threads=1, workers=1)
 TWO = Resources(threads=1, workers=2)
 
 
-@pytest.fixture(params=["inline", "ray"])
+@pytest.fixture(params=["inline", pytest.param("ray", marks=pytest.mark.cluster)])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return InlineEngine() if request.param == "inline" else request.getfixturevalue("ray_engine")
 

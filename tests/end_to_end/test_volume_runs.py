@@ -64,7 +64,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("case", "small_run"),
-    [("dense", 10**9), ("instance", 0), pytest.param("another grid", 0, marks=pytest.mark.slow)],
+    [("dense", 10**9), *(pytest.param(case, 0, marks=pytest.mark.slow) for case in ("instance", "another grid"))],
 )
 def test_tables_of_volumes_do_not_depend_on_the_engine(
     case: str, small_run: int, archive: Path, tmp_path: Path, ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch
@@ -84,7 +84,8 @@ def test_tables_of_volumes_do_not_depend_on_the_engine(
     verify(tmp_path / "ray", everything=True).raise_if_bad()
 
 
-@pytest.mark.parametrize(("case", "when"), [("dense", 9), pytest.param("instance", 4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "when"), [("dense", 9), ("instance", 4)])
 def test_a_driver_killed_among_the_tiles_of_a_volume_loses_and_doubles_nothing(
     case: str, when: int, archive: Path, tmp_path: Path
 ) -> None:
