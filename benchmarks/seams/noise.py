@@ -74,6 +74,9 @@ NOISES: dict[str, Noise] = {
 }
 """The noises that the benchmark reports."""
 
+EVERY_NOISE = "mixed"
+"""Of those above the one that combines the others."""
+
 
 def say(world: World, window: Zyx, overlap: Zyx, noise: str | Noise, seed: int) -> Case:
     """What a model with this noise says of every window of the lattice.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.seams.intervals import Interval, Verdict, verdict
+from benchmarks.seams.noise import EVERY_NOISE
 from benchmarks.seams.records import (
     COUNT,
     F1_50,
@@ -155,7 +156,8 @@ def at_a_glance(cells: Cells, rules: Sequence[str]) -> str:
         noisy = {cell: found for cell, found in cells.items() if not cell.perfect and rule in found}
         rows.append([rule, *_exact(exact), *_noisy(noisy, rule)])
     head = ["rule", "perfect model: exact cells", "worst count error, %", "noisy models: cells"]
-    return table([*head, "mean count error, %", "worst cell", "F1@0.5", "F1@0.9", "largest excess, points"], rows)
+    head += ["mean count error, %", "worst cell", "F1@0.5", "F1@0.9"]
+    return table([*head, "largest excess of one kind of noise, points", "of all at once (`mixed`)"], rows)
 
 
 def _exact(found: Sequence[BySeed]) -> list[str]:
@@ -168,16 +170,23 @@ def _exact(found: Sequence[BySeed]) -> list[str]:
 
 def _noisy(cells: Cells, rule: str) -> list[str]:
     if not cells:
-        return [NOTHING] * 6
+        return [NOTHING] * 7
     mean = {metric.name: _mean([metric.mean(found[rule]) for found in cells.values()]) for metric in EVERY_METRIC}
     worst = max(cells, key=lambda cell: COUNT.mean(cells[cell][rule]))
     texts = [str(len(cells)), percent(mean[COUNT.name]), f"{shown(COUNT, cells[worst][rule])} ({_short(worst)})"]
     texts += [fraction(mean[metric.name]) for metric in (F1_50, F1_90)]
+    alone, together = (
+        {c: f for c, f in cells.items() if (c.noise == EVERY_NOISE) == at_once} for at_once in (False, True)
+    )
+    return [*texts, _largest_excess(alone, rule), _largest_excess(together, rule)]
+
+
+def _largest_excess(cells: Cells, rule: str) -> str:
     over = {cell: values for cell, found in cells.items() if (values := excess_of(found, rule))}
     if not over or not competes(rule):
-        return [*texts, NOTHING]
+        return NOTHING
     most = max(over, key=lambda cell: _mean([abs(value) for value in over[cell]]))
-    return [*texts, f"{sized(over[most])} ({_short(most)})"]
+    return f"{sized(over[most])} ({_short(most)})"
 
 
 def _mean(values: Sequence[float]) -> float:
