@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from benchmarks.seams.records import Record, scale_of, write_records
 from benchmarks.support.periodic_shards import commit_shards
 from benchmarks.support.process_tree import Usage, Watch
 from jobs.loading import load_spec
@@ -60,10 +61,18 @@ class Run:
     steps: dict[str, float]
     """Seconds of link, resolve and rows within `merge`, by the times of their files."""
 
+    def record(self) -> Record:
+        """For docs/benchmarks/seams.md: merging and publishing."""
+        cpu_s = sum(self.stages[name].cpu_s for name in ("merge", "publish"))
+        return scale_of(self.objects, cpu_s, round(1e6 * self._growth()))
+
+    def _growth(self) -> float:
+        after = [mb for name in ("segment", "merge", "publish") for mb in self.stages[name].driver_mb]
+        return max(after) - after[0]
+
     def row(self, kind: str) -> dict[str, Any]:
         """One line of the table."""
         merge, publish = self.stages["merge"], self.stages["publish"]
-        after = [mb for name in ("segment", "merge", "publish") for mb in self.stages[name].driver_mb]
         micro = 1e6 / self.objects
         return {
             "kind": kind,
@@ -74,7 +83,7 @@ class Run:
             "segment us/object": round(self.stages["segment"].cpu_s * micro, 1),
             "merge us/object": round(merge.cpu_s * micro, 1),
             "publish us/object": round(publish.cpu_s * micro, 1),
-            "driver grows MB": round(max(after) - after[0]),
+            "driver grows MB": round(self._growth()),
             **{f"{name} worker MB": round(usage.worker_mb) for name, usage in self.stages.items() if name != "catalog"},
         }
 
@@ -181,6 +190,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=None, help="Where the raster and the run go meanwhile.")
     parser.add_argument("--json", type=Path, default=None, help="Also write the table there.")
+    parser.add_argument("--records", type=Path, default=None, help="Add instances there, for `benchmarks.seams page`.")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     print(f"{os.cpu_count()} cores, {options.workers} workers", flush=True)
@@ -192,7 +202,10 @@ def main() -> None:
                     make_shards(raster, Path(folder) / "out", objects)
                 else:
                     write_raster(raster, objects, kind)
-                rows.append(run_job(raster, Path(folder) / "out", kind, options.workers).row(kind))
+                done = run_job(raster, Path(folder) / "out", kind, options.workers)
+            rows.append(done.row(kind))
+            if options.records is not None and kind == "instance":
+                write_records(options.records, [done.record()], append=True)
             print("  ".join(f"{name}: {value:,}" if name != "kind" else value for name, value in rows[-1].items()))
             sys.stdout.flush()
     if options.json is not None:

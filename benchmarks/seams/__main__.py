@@ -26,7 +26,17 @@ from benchmarks.seams.pages import markdown
 from benchmarks.seams.peers import client
 from benchmarks.seams.peers.rules import RULES
 from benchmarks.seams.plots import plots
-from benchmarks.seams.records import ORACLE, OURS, Part, Record, failure_of, read_records, record_of, write_records
+from benchmarks.seams.records import (
+    ALONE,
+    ORACLE,
+    OURS,
+    Part,
+    Record,
+    failure_of,
+    read_records,
+    record_of,
+    write_records,
+)
 from benchmarks.seams.score import score
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +118,7 @@ def _outcomes(rule: str, cases: list[Case]) -> list[Outcome]:
     if rule == OURS:
         ours.merge(cases[0])  # compiles what is compiled at first use; a worker does it once in its life
         return [ours.merge(case) for case in cases]
-    if rule == plan.ALONE:
+    if rule == ALONE:
         ours.merge_alone(cases[0])
         return [ours.merge_alone(case) for case in cases]
     if rule == ORACLE:

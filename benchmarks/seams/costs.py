@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from benchmarks.seams.records import OURS, Cell, Cells, Record, competes, is_peer
+from benchmarks.seams.records import ALONE, OURS, Cell, Cells, Record, competes, is_peer
 from benchmarks.seams.tables import NOTHING, bold, table
 
 Groups = dict[tuple[str, str], dict[str, list[Record]]]
@@ -45,23 +45,26 @@ def slower(cells: Cells) -> str:
 
 
 def per_cut_detection(records: Sequence[Record]) -> str:
-    """Part `cost`: a row for each case and rule, medians over the repetitions, and how many times ours it takes."""
+    """Part `cost`: a row for each case and rule, medians over the repetitions, and how many times ours it takes.
+
+    Peers are timed from masks in memory to objects in memory, as the rule alone is.
+    """
     groups: dict[tuple[str, str, str], dict[str, list[Record]]] = {}
     for record in records:
         place = Cell(record.part, record.world, record.noise, record.window, record.overlap)
         groups.setdefault((record.world, place.grid, record.noise), {}).setdefault(record.rule, []).append(record)
     rows: list[list[str]] = []
     for (world, grid, noise), found in groups.items():
-        ours = _seconds(found[OURS]) if OURS in found else 0.0
+        ours = [_seconds(found[each]) if each in found else 0.0 for each in (ALONE, OURS)]
         for rule, runs in found.items():
             taken, cut = _seconds(runs), runs[0].cut
             each = _significant(1e6 * taken / cut) if cut else NOTHING
-            times = _significant(taken / ours) if ours else NOTHING
+            times = [_significant(taken / each) if each else NOTHING for each in ours]
             growth = median(run.peak_bytes for run in runs)
             peak = _significant(growth / 1e6) if growth else NOTHING
-            rows.append([f"{world} {grid}", noise, rule, str(cut), _significant(taken), each, times, peak])
-    head = ["world, window/overlap", "noise", "rule", "cut detections", "s", "µs per cut detection", "× ours", "MB"]
-    return table(head, rows, left=3)
+            rows.append([f"{world} {grid}", noise, rule, str(cut), _significant(taken), each, *times, peak])
+    head = ["world, window/overlap", "noise", "rule", "cut detections", "s", "µs per cut detection"]
+    return table([*head, "× our rule alone", "× our whole path", "MB"], rows, left=3)
 
 
 def scale(records: Sequence[Record]) -> str:
@@ -77,7 +80,7 @@ def scale(records: Sequence[Record]) -> str:
         peak = _significant(median(run.peak_bytes for run in runs) / 1e6)
         ratio = _significant(each / least) if least else NOTHING
         rows.append([rule, f"{count:,}", _significant(_seconds(runs)), _significant(1e6 * each), ratio, peak])
-    head = ["rule", "objects", "s", "µs per object", "× the fewest objects'", "growth of the driver, MB"]
+    head = ["rule", "objects", "CPU s", "µs per object", "× the fewest objects'", "growth of the driver, MB"]
     return table(head, rows)
 
 

@@ -150,9 +150,11 @@ def _costs(records: Sequence[Record], cells: Cells) -> Iterator[str]:
         yield costs.megabytes(cells, rules)
     if cost := [record for record in done if record.part == "cost"]:
         yield "### The same work for every rule\n"
+        yield "`segworkers` encodes masks, writes shards and reads them; `rule alone` and the others stay in memory.\n"
         yield costs.per_cut_detection(cost)
     if scale := [record for record in done if record.part == "scale"]:
         yield "### Many objects\n"
+        yield "One image of touching cells, merged and published on two Ray workers (`python -m benchmarks.scale`).\n"
         yield costs.scale(scale)
 
 

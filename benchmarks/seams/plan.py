@@ -17,14 +17,12 @@ import numpy as np
 from benchmarks.seams.cases import Case, World, Zyx
 from benchmarks.seams.noise import NOISES, say
 from benchmarks.seams.peers.rules import RULES
-from benchmarks.seams.records import ORACLE, OURS, Part
+from benchmarks.seams.records import ALONE, ORACLE, OURS, Part
 from benchmarks.seams.worlds import PLANE, SPACE
 
 PARTS = ("noise", "space", "nuclei", "perfect", "others", "cost")
 MAIN_RULES = (OURS, ORACLE, "none", "sahi", "patchworks_iou")
 """Rules that see every case. The others, far worse or far slower, see the noises of `FEW`."""
-ALONE = "segworkers, rule alone"
-"""This project's rule from masks in memory to objects in memory, as peers are timed; `OURS` is the whole path."""
 FEW = ("perfect", "mixed", "jitter2")
 COST_PEERS = ("sahi", "patchworks_iou", "supervision", "cellpose_stacked", "dask_image")
 WINDOWS: tuple[tuple[int, int], ...] = (

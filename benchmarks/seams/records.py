@@ -14,6 +14,8 @@ from benchmarks.seams.score import Score
 
 Part = Literal["synthetic", "nuclei", "cost", "scale"]
 OURS = "segworkers"
+ALONE = "segworkers, rule alone"
+"""This project's rule from masks in memory to objects in memory, as peers are timed; `OURS` is the whole path."""
 ORACLE = "oracle linker"
 NO_MERGE = frozenset({"no merge", "none"})
 """Names of the rule that merges nothing."""
@@ -124,6 +126,13 @@ def failure_of(part: Part, case: Case, rule: str, why: str) -> Record:
     nothing: dict[str, Any] = {f.name: 0 for f in fields(Score)}
     place = (part, case.world.name, case.noise, case.seed, case.window, case.overlap)
     return Record(*place, rule, **nothing, seconds=0.0, peak_bytes=0, failure=why)
+
+
+def scale_of(objects: int, cpu_s: float, driver_bytes: int) -> Record:
+    """The record of a large merge by this project (`benchmarks.scale`): CPU seconds, growth of the driver."""
+    found: dict[str, Any] = {f.name: 0 for f in fields(Score)} | {"truth_count": objects, "found_count": objects}
+    place = ("scale", "cells", "perfect", 0, (1, 1024, 1024), (0, 64, 64))
+    return Record(*place, OURS, **found, seconds=cpu_s, peak_bytes=driver_bytes)
 
 
 def write_records(path: Path, records: Iterable[Record], *, append: bool = False) -> None:

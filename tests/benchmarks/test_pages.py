@@ -15,6 +15,7 @@ from benchmarks.seams import tables
 from benchmarks.seams.cases import Case, Outcome, World
 from benchmarks.seams.pages import Record, markdown, plots, read_records, write_records
 from benchmarks.seams.records import (
+    ALONE,
     COUNT,
     F1_50,
     ORACLE,
@@ -190,6 +191,7 @@ def test_time_memory_and_what_did_not_finish() -> None:
         *seeds(PEER, [0.0] * 3, seconds=1.0, peak_bytes=60_000_000),
         record(OTHER, seed=4, failure="more than 600 s"),
         *[record(OURS, seed=s, part="cost", seconds=t, cut=1000) for s, t in enumerate([0.5, 0.1, 0.2])],
+        record(ALONE, part="cost", seconds=0.1, cut=1000),
         record(OTHER, part="cost", seconds=4.0, cut=1000),
         *[record(part="scale", truth_count=10**n, seconds=10.0 ** (n - 5)) for n in (7, 5)],
     ]
@@ -198,7 +200,9 @@ def test_time_memory_and_what_did_not_finish() -> None:
     assert "| cells 512/64 | 2 | **1** |" in time and "| cells 512/64 | **30** | 60 |" in time
     assert "patchworks_iou is faster than this project in 1 of 1 cells; this project takes 2 × its time" in time
     cost = section(page, "The same work for every rule")
-    assert "| segworkers | 1000 | 0.2 | 200 | 1 | – |" in cost and "| sahi | 1000 | 4 | 4,000 | 20 | – |" in cost
+    assert (
+        "| segworkers | 1000 | 0.2 | 200 | 2 | 1 | – |" in cost and "| sahi | 1000 | 4 | 4,000 | 40 | 20 | – |" in cost
+    )
     scale = lines_with(section(page, "Many objects"), OURS)
     assert scale == ["| segworkers | 100,000 | 1 | 10 | 1 | 0 |", "| segworkers | 10,000,000 | 100 | 10 | 1 | 0 |"]
     assert "| sahi | cells | jitter1 | 4 | more than 600 s |" in section(page, "What did not finish")

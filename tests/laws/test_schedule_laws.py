@@ -64,7 +64,10 @@ def results(inputs: Path, out: Path, case: Case, **sets: Any) -> dict[str, list[
     return runs.files(out)
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = ("threshold with overlap", "perfect masks in batches", "a window that the job sets")
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in LONG)) for each in CASES])
 def test_tables_do_not_depend_on_work_tiles_and_chunks(name: str, archive: Path, tmp_path: Path) -> None:
     case = CASES[name]
     first = results(archive, tmp_path / "whole", case, tiling__tile=1024)

@@ -57,7 +57,7 @@ def as_stratum(seams: SeamFrame, points: Points) -> Stratum:
     return Stratum(sum(pixels[: seams.near]) / sum(pixels[:-1]), near, objects, seams.has_single)
 
 
-@pytest.mark.parametrize("count", [150, 1500, 6000])
+@pytest.mark.parametrize("count", [*(pytest.param(n, marks=pytest.mark.slow) for n in (150, 1500)), 6000])
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_perfect_merge_raises_fewer_than_5_false_alarms_in_100(name: str, count: int) -> None:
     verdicts: list[str] = []
