@@ -154,7 +154,10 @@ def _costs(records: Sequence[Record], cells: Cells) -> Iterator[str]:
         yield costs.per_cut_detection(cost)
     if scale := [record for record in done if record.part == "scale"]:
         yield "### Many objects\n"
-        yield "One image of touching cells, merged and published on two Ray workers (`python -m benchmarks.scale`).\n"
+        yield (
+            "One image of touching cells, merged and published on two Ray workers (`python -m benchmarks.scale`). "
+            "Small runs are merged in the driver, which then holds the libraries and the image's objects itself.\n"
+        )
         yield costs.scale(scale)
 
 
