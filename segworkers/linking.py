@@ -8,9 +8,9 @@
 3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
    weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours. Links of
    a view that another window saw as two objects come last, so it joins one of these and not both; nor does it join to
-   anything else what some window shows whole. What lies in such a view, as far as its window saw it, keeps that
-   window's place for it: it is together with no other view of that window. Only parts of what another window saw
-   whole, and no window as two (`segworkers.slivers`), may be together;
+   anything else what some window shows whole. Each of the two, where they are exactly that view, keeps the place of the
+   view's window for it, and is together with no other view of that window. Only parts of what another window saw whole,
+   and no window as two (`segworkers.slivers`), may be together;
 4. views that lie in other windows' cells for the most part, and that larger views of other windows cover, are slivers
    of those and go, where nothing else was linked to them (`segworkers.slivers`).
 
@@ -42,10 +42,11 @@ windows' borders, two halves of an object meet in a pixel's width. Weak links ca
 """
 
 
-LINK, PART, COVER, APART, INSIDE, PROVEN = 1, 2, 3, 4, 5, 6
+LINK, PART, COVER, APART, INSIDE, PROVEN, HELD = 1, 2, 3, 4, 5, 6, 7
 """What two views may be to each other: the same object; one a part of the other; one a sliver of the other; one of two
 that its window saw side by side where the other says one; the same object, and where both windows saw it one holds all
-pixels of the other; apart beyond doubt: the two touch, as parts of one object cannot, and outlines stand still."""
+pixels of the other; apart beyond doubt: both of the two lie in the other to the last pixel, and touch, as parts of one
+object cannot; one of those whose sum is all that its window saw of the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,8 @@ def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Group
     seat = facts.window.copy()
     parts = np.unique(pairs.i[is_part])
     seat[parts] = int(seat.max(initial=0)) + 1 + np.arange(len(parts))
-    seats = _Seats(seat, *_held(facts, pairs, kind, proven))
+    held = kind == HELD
+    seats = _Seats(seat, pairs.i[held], pairs.j[held])
     linked = linked.take(_without_conflicts(facts, linked, inside, seats, glued))
     group = groups_of(n, linked.i, linked.j)
     group = _without_slivers(facts, group, pairs.take(kind == COVER))
@@ -165,7 +167,10 @@ def _greedy(order: Any, i: Any, j: Any, window: Any) -> Any:  # pragma: no cover
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seats:
-    """What a set of views may hold once: a view for each seat. Some views keep a seat for another view."""
+    """What a set of views may hold once: a view for each seat. Some views keep another one's seat for it.
+
+    A part, which has a seat of its own, is kept from nobody.
+    """
 
     seat: NDArray[np.int64]
     """(n,) windows, but for parts, which have one of their own."""
@@ -182,23 +187,6 @@ class _Seats:
         order = np.argsort(place)
         twice = (np.diff(place[order]) == 0) & (np.diff(taken[order]) != 0)
         return group[owner[order[1:][twice]]]
-
-
-def _held(
-    facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8], proven: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Views, and what in another window holds all of them and beyond doubt something else.
-
-    Masks of one window may overlap: where two of them hold a view, neither counts.
-    """
-    apart = kind == PROVEN
-    inside = (kind == INSIDE) & (proven[pairs.i] != proven[pairs.j])
-    i, j = pairs.i[inside], pairs.j[inside]
-    held = np.concatenate((pairs.i[apart], np.where(proven[j], i, j)))
-    holder = np.concatenate((pairs.j[apart], np.where(proven[j], j, i)))
-    place = held * (int(facts.window.max(initial=0)) + 1) + facts.window[holder]
-    _, back, count = np.unique(place, return_inverse=True, return_counts=True)
-    return held[count[back] == 1], holder[count[back] == 1]
 
 
 def _without_conflicts(

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, INSIDE, LINK, PART, PROVEN, ViewFacts, links
+from segworkers.linking import APART, COVER, HELD, INSIDE, LINK, PART, PROVEN, ViewFacts, links
 from segworkers.near_misses import near_misses
 from segworkers.sight import Sight
 from segworkers.views import Pairs, Views, compare, near_by, neighbours
@@ -70,11 +70,34 @@ def relations(
         return pairs, kind
     sure = np.flatnonzero(_holds_both(sight, apart.i, apart.j))
     witnesses = apart.take(sure)
+    touch = _touch(sight, witnesses)
     kind[: len(is_inside)][is_inside] = INSIDE
-    kind[len(kind) - len(apart) + sure[_touch(sight, witnesses)]] = PROVEN
+    kind[len(kind) - len(apart) + sure[touch]] = PROVEN
     stays = np.ones(len(pairs), bool)
     stays[kind == COVER] = ~_is_explained(facts, covering, witnesses)
-    return pairs.take(stays), kind[stays]
+    held = _held(sight, facts, compared, holds, witnesses.take(touch))
+    return pairs.take(stays).join(held), np.concatenate((kind[stays], np.full(len(held), HELD, np.int8)))
+
+
+def _held(sight: Sight, facts: ViewFacts, compared: Pairs, holds: NDArray[np.bool_], proven: Pairs) -> Pairs:
+    """Pairs of a view (i) and what holds it in another window (j), where that window's view is exactly several of i's.
+
+    All that the window of i saw of j are views that lie in j to the last pixel, of which two touch: outlines stand
+    still, and j is several objects. Left out are views of which another mask of j's window has a pixel, too.
+    """
+    windows, window = int(facts.window.max(initial=0)) + 1, facts.window
+    known = proven.j * windows + window[proven.i]
+    if not len(known):
+        return proven
+    i, j = np.concatenate((compared.i, compared.j)), np.concatenate((compared.j, compared.i))
+    shared, place = np.tile(compared.shared, 2), i * windows + window[j]
+    seen, count = np.unique(place, return_counts=True)
+    rows = np.flatnonzero(np.tile(holds, 2) & np.isin(j * windows + window[i], known))
+    rows = rows[shared[rows] == sight.pixels(i[rows], j[rows])]
+    _, back = np.unique(j[rows] * windows + window[i[rows]], return_inverse=True)
+    is_sum = np.bincount(back, shared[rows])[back] == sight.pixels(j[rows], i[rows])
+    rows = rows[is_sum & (count[np.searchsorted(seen, place[rows])] == 1)]
+    return Pairs(i[rows], j[rows], np.ones(len(rows)), shared[rows])
 
 
 def _is_explained(facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np.bool_]:
