@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from segworkers.linking import (
     APART,
     COVER,
+    HELD,
     INSIDE,
     LINK,
     MIN_OVERLAP,
@@ -56,11 +59,12 @@ def grouped(
     apart: Pairs = NONE,
     inside: Pairs = NONE,
     proven: Pairs = NONE,
+    held: Pairs = NONE,
 ) -> Groups:
     """What becomes of the views."""
-    lengths = [len(linked), len(parts), len(covers), len(apart), len(inside), len(proven)]
-    kind = np.repeat(np.array([LINK, PART, COVER, APART, INSIDE, PROVEN], np.int8), lengths)
-    return group_views(of, linked.join(parts).join(covers).join(apart).join(inside).join(proven), kind)
+    found = {LINK: linked, PART: parts, COVER: covers, APART: apart, INSIDE: inside, PROVEN: proven, HELD: held}
+    kind = np.repeat(np.array(list(found), np.int8), [len(each) for each in found.values()])
+    return group_views(of, reduce(Pairs.join, found.values()), kind)
 
 
 def same(groups: Groups, *members: int) -> bool:
@@ -249,30 +253,37 @@ GLUING = pairs((0, 4, 1.0, 90), (3, 4, 0.8, 70))
 """Window 2 says 4 for what window 0 shows as 0 and window 1 as 3."""
 
 
-def test_what_lies_in_a_view_of_two_is_together_with_no_other_of_its_window() -> None:
+def test_one_of_two_is_together_with_no_other_view_of_the_window_that_says_them_as_one() -> None:
     """Window 1 says 1 for 0 and 2, which window 0 saw side by side, and 3 beside it: 3 is neither of them."""
     of, linked = facts([0, 1, 0, 1, 2]), pairs((1, 2, 0.9, 80))
     assert same(grouped(of, linked, inside=GLUING), 0, 3, 4), "nothing is known of 0 in window 1"
-    assert same(grouped(of, linked, inside=GLUING, apart=pairs((0, 1, 1.0, 40))), 0, 3, 4), "0 may lie beside 1"
-    groups = grouped(of, linked, inside=GLUING, proven=pairs((0, 1, 1.0, 40)))
+    assert same(grouped(of, linked, inside=GLUING, proven=pairs((0, 1, 1.0, 40))), 0, 3, 4), "0 may go on beside 1"
+    groups = grouped(of, linked, inside=GLUING, held=pairs((0, 1, 1.0, 40)))
     assert same(groups, 0, 4)
     assert same(groups, 1, 2)
     assert groups.count == 3
 
 
-def test_what_is_linked_to_a_view_of_two_that_holds_it_keeps_its_place_too() -> None:
-    """1 is linked to 0 itself, and 2 shows that it is two: its links come last, but 0 has its place."""
-    of, linked, two = facts([0, 1, 0, 1, 2]), pairs((0, 1, 0.5, 50)), pairs((2, 1, 1.0, 40))
-    assert same(grouped(of, linked, inside=GLUING, proven=two), 0, 3, 4), "outlines move: 0 may go on beside 1"
-    for either_way in (linked, pairs((1, 0, 0.5, 50))):
-        groups = grouped(of, NONE, inside=GLUING.join(either_way), proven=two)
-        assert same(groups, 0, 1, 4)
-        assert groups.count == 3
+def test_what_is_held_may_be_together_with_what_holds_it() -> None:
+    groups = grouped(facts([0, 1, 0, 1, 2]), pairs((0, 1, 0.5, 50)), inside=GLUING, held=pairs((0, 1, 1.0, 40)))
+    assert same(groups, 0, 1, 4)
+    assert groups.count == 3
 
 
-def test_of_masks_that_overlap_no_one_keeps_the_place() -> None:
-    groups = grouped(facts([0, 1, 0, 1, 2, 1]), NONE, inside=GLUING, proven=pairs((0, 1, 1.0, 40), (0, 5, 1.0, 40)))
+def test_a_view_is_held_in_each_window_by_another() -> None:
+    """5 and 6 are of window 3; only 5 holds 0, and only 3, of another window, is free to be with it."""
+    of, held = facts([0, 1, 0, 4, 2, 3, 3]), pairs((0, 1, 1.0, 40), (0, 5, 1.0, 30))
+    linked = GLUING.join(pairs((4, 6, 0.7, 60)))
+    assert same(grouped(of, NONE, inside=linked), 0, 3, 4, 6)
+    groups = grouped(of, NONE, inside=linked, held=held)
     assert same(groups, 0, 3, 4)
+    assert groups.count == 5
+
+
+def test_a_part_keeps_nobody_from_others() -> None:
+    """1 is a part of 2, so another view of its window may be with them."""
+    of, part, held = facts([0, 1, 2, 1, 2]), pairs((1, 2, 1.0, 80)), pairs((0, 1, 1.0, 40))
+    assert same(grouped(of, NONE, inside=GLUING, parts=part, held=held), 0, 3, 4)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 25))
@@ -282,10 +293,13 @@ def test_groups_do_not_depend_on_the_order_of_views_or_pairs(seed: int, n: int) 
     i, j = np.triu_indices(n, 1)
     keep = (rng.random(len(i)) < 0.3) & (windows[i] != windows[j])
     i, j = i[keep], j[keep]
-    kind = rng.choice(np.array([LINK, PART, COVER, APART, INSIDE, PROVEN], np.int8), len(i))
-    one_of = np.isin(kind, (PART, APART, PROVEN))
+    kind = rng.choice(np.array([LINK, PART, COVER, APART, INSIDE, PROVEN, HELD], np.int8), len(i))
+    one_of = np.isin(kind, (PART, APART, PROVEN, HELD))
     swap = one_of & (rng.random(len(i)) < 0.5)  # the part comes first
     i, j = np.where(swap, j, i), np.where(swap, i, j)
+    held = np.flatnonzero(kind == HELD)
+    _, first = np.unique(np.stack((i, windows[j]))[:, held], axis=1, return_index=True)
+    kind[np.setdiff1d(held, held[first])] = APART  # in each window a view is held by one at most
     overlap, shared = rng.integers(1, 5, len(i)) / 4, rng.integers(1, 4, len(i))
     pixels, marginal, cut = rng.integers(50, 60, n), rng.random(n) < 0.5, rng.random(n) < 0.5
     plain = group_views(ViewFacts(windows, np.arange(n), pixels, marginal, cut), Pairs(i, j, overlap, shared), kind)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, INSIDE, LINK, PART, PROVEN, Groups, ViewFacts, group_views
+from segworkers.linking import APART, COVER, HELD, INSIDE, LINK, PART, PROVEN, Groups, ViewFacts, group_views
 from segworkers.runs import RunTable, mask_runs
 from segworkers.slivers import near_by, relations
 from segworkers.views import Pairs, Views, is_marginal
@@ -52,17 +52,18 @@ def kinds(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]
 
 def everything(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]:
     """The same, and what is apart: first the one of two, then the view of both."""
-    links, inside, parts, covers, apart, proven = by_kind(*said, lattice=lattice)
+    links, inside, parts, covers, apart, proven, _ = by_kind(*said, lattice=lattice)
     return [links | inside, parts, covers, apart | proven]
 
 
 def by_kind(*said: Said, lattice: Lattice) -> list[set[tuple[int, int]]]:
-    """LINK, INSIDE, PART, COVER, APART and PROVEN."""
+    """LINK, INSIDE, PART, COVER, APART, PROVEN and HELD."""
     found = views(*said, lattice=lattice)
     pairs, kind = relations(found, found.masks.pixel_counts(len(found)), lattice, found.window)
-    assert np.isin(kind, (LINK, INSIDE, PART, COVER, APART, PROVEN)).all()
+    every = (LINK, INSIDE, PART, COVER, APART, PROVEN, HELD)
+    assert np.isin(kind, every).all()
     assert (pairs.i < pairs.j)[np.isin(kind, (LINK, INSIDE, COVER))].all()
-    return [of(pairs.take(kind == each)) for each in (LINK, INSIDE, PART, COVER, APART, PROVEN)]
+    return [of(pairs.take(kind == each)) for each in every]
 
 
 def related(*said: Said, lattice: Lattice = LATTICE) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -391,8 +392,48 @@ def test_two_that_touch_in_what_another_window_says_as_one_are_two(
     """Not where a row is between them: parts of one object may come near. Nor where outlines move."""
     upper, lower = (0, mask((2, 0, 10, 10, 16, 30))), (0, mask((2, piece[0], 20, 10, piece[1], 30)))
     glued = (1, mask((2, 0, first, 10, 20, 40)))
-    *_, apart, proven = by_kind(upper, lower, glued, lattice=SPACE)
+    *_, apart, proven, _ = by_kind(upper, lower, glued, lattice=SPACE)
     assert (apart, proven) == ((set(), {(1, 2)}) if is_proven else ({(1, 2)}, set()))
+
+
+SIDE_BY_SIDE = (0, mask((2, 0, 10, 10, 16, 32))), (0, mask((2, 16, 20, 10, 20, 32)))
+"""Columns 16..32 are what window 1 sees, too."""
+
+
+def held_of(*said: Said) -> set[tuple[int, int]]:
+    """Who is held by whom, in space."""
+    return by_kind(*said, lattice=SPACE)[-1]
+
+
+def glued(*more: Mask) -> list[Said]:
+    """What window 1 says: both of `SIDE_BY_SIDE`, to the last pixel, and more."""
+    both = np.zeros((8, 20, 24), bool)
+    both[:, :16] = True
+    both[:, 16:, 4:] = True
+    return [(1, Mask((2, 0, 16), both, 0, 1.0)), *((1, each) for each in more)]
+
+
+def test_views_whose_sum_is_another_one_are_held_by_it() -> None:
+    assert held_of(*SIDE_BY_SIDE, *glued()) == {(0, 2), (1, 2)}
+
+
+def test_a_crumb_in_a_view_that_says_more_is_held_by_nobody() -> None:
+    """Outlines move: the view has a pixel that no view of the other window has, or lacks one that it has."""
+    (window, exact), *_ = glued()
+    more, less = exact.bits.copy(), exact.bits.copy()
+    more[0, 17, 0], less[0, 17, 10] = True, False
+    for bits in (more, less):
+        assert held_of(*SIDE_BY_SIDE, (window, Mask(exact.start, bits, 0, 1.0))) == set()
+
+
+def test_what_two_masks_of_a_window_have_pixels_of_is_held_by_neither() -> None:
+    """Masks of one window may overlap: the second one has a pixel of the lower view."""
+    assert held_of(*SIDE_BY_SIDE, *glued(mask((2, 16, 20, 3, 17, 21)))) == {(0, 2)}
+
+
+def test_in_a_plane_nobody_is_held() -> None:
+    upper, lower, both = mask((10, 44, 20, 64)), mask((20, 44, 32, 64)), mask((10, 44, 32, 68))
+    assert by_kind((0, upper), (0, lower), (1, both), lattice=LATTICE)[-1] == set()
 
 
 def test_in_space_links_tell_where_one_view_holds_the_other() -> None:
