@@ -5,12 +5,13 @@
 
 1. between two windows views are linked one to one, the best match first;
 2. linked views are one object, over any number of windows (union-find);
-3. a set in which two views of one window met is taken apart again: its links are followed from the strongest to the
-   weakest, and one that would bring two views of a window together is refused. A chain cannot glue neighbours. Links of
-   a view that another window saw as two objects come last, so it joins one of these and not both; nor does it join to
-   anything else what some window shows whole. Each of the two, where they are exactly that view, keeps the place of the
-   view's window for it, and is together with no other view of that window. Only parts of what another window saw whole,
-   and no window as two (`segworkers.slivers`), may be together;
+3. a set in which two views of one window met, or would by links of a view that another window saw as two, is taken
+   apart again: its links are followed from the strongest to the weakest, and one that would bring two views of a window
+   together is refused. A chain cannot glue neighbours. Links of a view that was seen as two objects come last, so it
+   joins one of these and not both; nor does it join to anything else what some window shows whole. Each of the two,
+   where they are exactly that view, is held: it keeps the place of the view's window for it, and is together with no
+   other view of that window. Only parts of what another window saw whole, and no window as two
+   (`segworkers.slivers`), may be together;
 4. views that lie in other windows' cells for the most part, and that larger views of other windows cover, are slivers
    of those and go, where nothing else was linked to them (`segworkers.slivers`).
 
