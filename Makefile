@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed-by-make
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu check format lint types contracts bench lock docs clean
+.PHONY: help setup demo test test-long test-slow test-gpu check format lint types contracts bench lock docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ demo: $(STAMP) ## Segment real aerial and microscopy images (downloads them once
 test: $(STAMP) ## The fast tests, minutes
 	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup $(PYTEST_FLAGS)
 
+test-long: $(STAMP) ## Long runs: other engines, kills, whole archives; minutes
+	$(PY) -m pytest -m "long and not slow" --numprocesses $(TEST_PROCESSES) --dist loadgroup $(PYTEST_FLAGS)
+
 test-slow: $(STAMP) ## The slow tests, and the laws with many more examples
 	$(PY) -m pytest -m "slow and not network" $(PYTEST_FLAGS)
 	HYPOTHESIS_PROFILE=nightly $(PY) -m pytest --timeout=3600 tests/laws $(PYTEST_FLAGS)
@@ -43,7 +46,7 @@ test-slow: $(STAMP) ## The slow tests, and the laws with many more examples
 test-gpu: $(STAMP) ## Compare a CUDA GPU with the CPU; skipped without one
 	$(PY) -m pytest -m gpu tests/gpu $(PYTEST_FLAGS)
 
-check: lint types contracts test ## Format, lint, types, import contracts, tests
+check: lint types contracts test test-long ## Format, lint, types, import contracts, tests
 
 format: $(STAMP) ## Rewrite the code in the project's format
 	$(PY) -m ruff format .

@@ -63,6 +63,7 @@ def torchscript(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_a_folder_and_its_zip_on_the_other_engine_give_the_same_tables(
     image: Path, tmp_path: Path, ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch

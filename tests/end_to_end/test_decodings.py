@@ -78,7 +78,7 @@ def test_a_model_with_a_spacing_reads_planes_and_still_decodes_a_slice_once(
 
 
 @pytest.mark.usefixtures("ray_engine")
-@pytest.mark.parametrize("volumes", [1, 2, 3])
+@pytest.mark.parametrize("volumes", [*(pytest.param(n, marks=pytest.mark.long) for n in (1, 3)), 2])
 def test_processes_share_no_volume_but_the_last(volumes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice of a shared volume is decoded by both processes at most, and only around the one place of its parting."""
     monkeypatch.setattr(PixelFile, "stored", PixelFile.stored)  # this process loads the model too, which replaces it

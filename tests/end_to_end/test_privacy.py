@@ -116,7 +116,11 @@ def place(archive: Path) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize(
-    "engine", [pytest.param("inline", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.cluster)]
+    "engine",
+    [
+        pytest.param("inline", marks=pytest.mark.slow),
+        pytest.param("ray", marks=[pytest.mark.cluster, pytest.mark.long]),
+    ],
 )
 def test_a_run_leaves_nothing_that_names_a_patient(place: Place, engine: str) -> None:
     before = names_in(place.archive)
@@ -137,6 +141,7 @@ def test_a_run_leaves_nothing_that_names_a_patient(place: Place, engine: str) ->
         assert list(place.folder.glob("kept-*/segw-*/r/session_2*/logs/worker-*")), "Ray's logs were searched"
 
 
+@pytest.mark.long
 def test_commands_on_a_run_tell_no_more(
     place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

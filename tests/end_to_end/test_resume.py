@@ -118,6 +118,7 @@ def test_a_driver_killed_again_and_again_loses_and_doubles_nothing(
     assert_same_as(out, undisturbed)
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_a_driver_killed_with_its_cluster_loses_and_doubles_nothing(
     inputs: list[Path], undisturbed: Path, tmp_path: Path

@@ -175,6 +175,7 @@ def test_a_model_with_a_resolution_sees_coarser_pixels_and_measures_on_the_nativ
     assert (image["pixel_um_y"], image["pixel_um_x"]) == um
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_tiles_and_engine_change_nothing(tmp_path: Path, ray_engine: RayEngine) -> None:
     folder = slide(tmp_path / "in", sparse=True, absent=HOLES, pixel_um=(UM, UM))

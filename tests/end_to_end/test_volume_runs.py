@@ -64,7 +64,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("case", "small_run"),
-    [("dense", 10**9), *(pytest.param(case, 0, marks=pytest.mark.slow) for case in ("instance", "another grid"))],
+    [
+        ("dense", 10**9),
+        pytest.param("instance", 0, marks=pytest.mark.long),
+        pytest.param("another grid", 0, marks=pytest.mark.slow),
+    ],
 )
 def test_tables_of_volumes_do_not_depend_on_the_engine(
     case: str, small_run: int, archive: Path, tmp_path: Path, ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch
@@ -84,8 +88,8 @@ def test_tables_of_volumes_do_not_depend_on_the_engine(
     verify(tmp_path / "ray", everything=True).raise_if_bad()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("case", "when"), [("dense", 9), ("instance", 4)])
+@pytest.mark.long
+@pytest.mark.parametrize(("case", "when"), [("dense", 9), pytest.param("instance", 4, marks=pytest.mark.slow)])
 def test_a_driver_killed_among_the_tiles_of_a_volume_loses_and_doubles_nothing(
     case: str, when: int, archive: Path, tmp_path: Path
 ) -> None:

@@ -103,7 +103,10 @@ def test_tiles_agree_on_box_and_status_at_equal_tile_size(archive: Path, tmp_pat
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize(("name", "small_run"), [("statistics of the image", 10**9), ("masks that disagree", 0)])
+@pytest.mark.parametrize(
+    ("name", "small_run"),
+    [("statistics of the image", 10**9), pytest.param("masks that disagree", 0, marks=pytest.mark.long)],
+)
 def test_tables_do_not_depend_on_the_engine(
     name: str, small_run: int, archive: Path, tmp_path: Path, ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
