@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 USAGES = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_the_usage_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage, _ = USAGES

@@ -77,6 +77,7 @@ def test_workers_killed_from_outside_go_unnoticed(
     assert runs.files(out) == runs.files(tmp_path / "inline")
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_once_of_a_window_goes_unnoticed(
     truth: NDArray[np.uint16], tmp_path: Path, ray_engine: RayEngine
 ) -> None:

@@ -134,6 +134,7 @@ def test_a_driver_killed_with_its_cluster_loses_and_doubles_nothing(
     assert_same_as(out, undisturbed)
 
 
+@pytest.mark.long
 def test_what_a_crash_left_half_written_does_no_harm(inputs: list[Path], undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     kill_when(start(inputs, out), has(out, "shards/*/*.zip", 5))

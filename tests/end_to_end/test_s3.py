@@ -121,6 +121,7 @@ def test_a_folder_of_a_bucket_is_an_input(uri: str, tmp_path: Path) -> None:
     assert summary.objects == len(runs.rows(tmp_path / "out", "instances")) > 0
 
 
+@pytest.mark.long
 def test_a_killed_run_in_a_bucket_is_resumed(uri: str, finished: str, bucket: Any) -> None:
     out = "s3://archive/runs/two"
     command = runs.command([uri], out, MODEL, {"pause": 0.02}, **SETS)
