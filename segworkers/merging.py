@@ -228,11 +228,9 @@ def _joined(tables: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-def whole_objects(
-    store: Store, plan: SourcePlan, model: ModelManifest, receipts: Sequence[Receipt], tiles_per_task: int = 64
-) -> Objects:
+def whole_objects(store: Store, plan: SourcePlan, model: ModelManifest, receipts: Sequence[Receipt]) -> Objects:
     """All objects of one small source, merged in this process. receipts: of all its tiles, in plan order."""
-    tasks, resolve = merge_tasks(store, plan, model, receipts, tiles_per_task)
+    tasks, resolve = merge_tasks(store, plan, model, receipts)
     work = MergeWorker(store)
     for task in tasks:
         work(task)
