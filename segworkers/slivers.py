@@ -20,6 +20,9 @@ A *part* is what a border cuts off from an object that leaves the window and com
 one, in this window a model may say two. A part belongs to the view that covers most of what both windows saw of it,
 unless it lies beside the view that is linked there already. Where that window saw the two apart, it is
 kept in mind that what covers both may be two objects in one mask.
+
+In space, where several views of a window are exactly what it saw of another window's view, and two of them touch, that
+view is two objects beyond doubt, and each of the several is *held* by it.
 """
 
 from __future__ import annotations
@@ -80,10 +83,12 @@ def relations(
 
 
 def _held(sight: Sight, facts: ViewFacts, compared: Pairs, holds: NDArray[np.bool_], proven: Pairs) -> Pairs:
-    """Pairs of a view (i) and what holds it in another window (j), where that window's view is exactly several of i's.
+    """Pairs of a view (i) and the view of another window that holds it (j).
 
     All that the window of i saw of j are views that lie in j to the last pixel, of which two touch: outlines stand
     still, and j is several objects. Left out are views of which another mask of j's window has a pixel, too.
+
+    compared, holds: of `compare`, all pairs of the two windows. proven: pairs that become PROVEN.
     """
     windows, window = int(facts.window.max(initial=0)) + 1, facts.window
     known = proven.j * windows + window[proven.i]
