@@ -280,6 +280,14 @@ def test_a_view_is_held_in_each_window_by_another() -> None:
     assert groups.count == 5
 
 
+def test_a_view_of_two_that_keeps_a_place_is_still_alone_in_its_set() -> None:
+    """It joins the whole object that its strongest link leads to, and then nothing else, held or not."""
+    of = facts([0, 1, 2, 2, 3], cut=[False, True, True, True, True])
+    groups = grouped(of, NONE, inside=CHAIN, apart=WITNESS, held=pairs((1, 4, 1.0, 40)))
+    assert same(groups, 0, 1)
+    assert groups.count == 4
+
+
 def test_a_part_keeps_nobody_from_others() -> None:
     """1 is a part of 2, so another view of its window may be with them."""
     of, part, held = facts([0, 1, 2, 1, 2]), pairs((1, 2, 1.0, 80)), pairs((0, 1, 1.0, 40))
