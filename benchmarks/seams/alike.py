@@ -7,6 +7,8 @@ exact with perfect models must join it. The oracle linker does not: it knows whi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -16,30 +18,63 @@ from benchmarks.seams import oracle, ours
 from benchmarks.seams.cases import Case
 from schemas.boxes import Box, Zyx
 from segworkers.lattice import Lattice
+from segworkers.linking import Groups
 from segworkers.views import Views
 
 
-def alike_objects(case: Case) -> int:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Merged:
+    """A case after our merge, with true identities."""
+
+    views: Views
+    lattice: Lattice
+    groups: Groups
+    truth: NDArray[np.int64]
+    """(n,) true object of each view."""
+
+    @classmethod
+    def of(cls, case: Case) -> _Merged:
+        known = oracle.identified(case)
+        name = {
+            (int(window), int(rank)): int(truth)
+            for window, rank, truth in zip(known.views.window, known.views.rank, known.truth, strict=True)
+        }
+        views, groups = ours.grouped(known.views, known.lattice)
+        truth = np.array([name[int(w), int(r)] for w, r in zip(views.window, views.rank, strict=True)], np.int64)
+        return cls(views, known.lattice, groups, truth)
+
+    def fused(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int]]:
+        """Views (rows) that are one object, their true objects, and how many of these are lost by it."""
+        for group in range(self.groups.count):
+            rows = np.flatnonzero(self.groups.group == group)
+            together = np.unique(self.truth[rows])
+            elsewhere = np.unique(self.truth[(self.groups.group != group) & np.isin(self.truth, together)])
+            lost = len(together) - 1 - len(elsewhere)
+            if lost > 0:
+                yield rows, together, lost
+
+
+def alike_objects(case: Case, steady: Case | None = None) -> int:
     """By how many our merge finds fewer objects than the oracle because several look like one in all windows.
 
     That is: the views that were joined say the same pixels wherever two windows overlap, and windows beside them that
     say nothing overlap none of these pixels. A perfect model says just this of a world with that one object there.
+
+    steady: what the same model says where outlines do not move and masks do not stop short (`Noise.steady`). Such
+    noise falls on one object as it falls on several, so what looks like one in `steady` cannot be told from one in
+    `case`, though no two windows say the same pixels there. Counted is what is lost in both.
     """
-    known = oracle.identified(case)
-    name = {
-        (int(window), int(rank)): int(truth)
-        for window, rank, truth in zip(known.views.window, known.views.rank, known.truth, strict=True)
-    }
-    views, groups = ours.grouped(known.views, known.lattice)
-    truth = np.array([name[int(w), int(r)] for w, r in zip(views.window, views.rank, strict=True)], np.int64)
+    alike = [
+        (together, lost)
+        for merged in [_Merged.of(steady or case)]
+        for rows, together, lost in merged.fused()
+        if _looks_like_one(merged.views, rows, merged.lattice)
+    ]
+    if steady is None:
+        return sum(lost for _, lost in alike)
     found = 0
-    for group in range(groups.count):
-        rows = np.flatnonzero(groups.group == group)
-        together = np.unique(truth[rows])
-        elsewhere = np.unique(truth[(groups.group != group) & np.isin(truth, together)])
-        gone = len(together) - 1 - len(elsewhere)
-        if gone > 0 and _looks_like_one(views, rows, known.lattice):
-            found += gone
+    for _, together, lost in _Merged.of(case).fused():
+        found += min(lost, sum(max(0, int(np.isin(one, together).sum()) - 1) for one, _ in alike))
     return found
 
 

@@ -9,7 +9,7 @@ index and the objects' ids: not on the order in which windows are asked, nor on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import cc3d
@@ -58,6 +58,10 @@ class Noise:
     """Views of an object of which the window holds a smaller share are missed."""
     parts: bool = False
     """Masks of several parts (8-/26-connected) are said part by part, as detections of their own."""
+
+    def steady(self) -> Noise:
+        """The same errors, window by window and object by object, with outlines where they are in truth."""
+        return replace(self, short=0, jitter=0.0, shift=0)
 
 
 NOISES: dict[str, Noise] = {

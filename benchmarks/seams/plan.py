@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.seams.cases import Case, World, Zyx
-from benchmarks.seams.noise import NOISES, say
+from benchmarks.seams.noise import NOISES, Noise, say
 from benchmarks.seams.peers.rules import RULES
 from benchmarks.seams.records import ALONE, ORACLE, OURS, Part
 from benchmarks.seams.worlds import PLANE, SPACE
@@ -185,7 +185,7 @@ def _plane_maker(side: int) -> Maker:
     return make
 
 
-def space_case(world: str, noise: str, seed: int, window: Zyx, overlap: Zyx) -> Case:
+def space_case(world: str, noise: str | Noise, seed: int, window: Zyx, overlap: Zyx) -> Case:
     """A case of a volume."""
     made: World = SPACE[world](np.random.default_rng(seed))
     return say(made, window, overlap, noise, seed)

@@ -23,7 +23,7 @@ import typer
 from benchmarks.seams import oracle, ours
 from benchmarks.seams.alike import alike_objects
 from benchmarks.seams.cases import Case, Zyx
-from benchmarks.seams.noise import NOISES
+from benchmarks.seams.noise import NOISES, Noise
 from benchmarks.seams.plan import SPACE_WINDOWS, space_case
 from benchmarks.seams.tables import signed, table
 from segworkers.components import groups_of
@@ -56,12 +56,12 @@ class Reach:
         return Reach(self.truth + other.truth, self.oracle + other.oracle, near, self.ours + other.ours, alike)
 
 
-def reach(case: Case) -> Reach:
-    """Counts of one case."""
+def reach(case: Case, steady: Case | None = None) -> Reach:
+    """Counts of one case. steady: see `alike_objects`."""
     distances = (near_by(Lattice(case.window, case.overlap, case.world.truth.shape)), *((d, d, d) for d in DISTANCES))
     near = tuple(near_objects(case, distances))
     found = len(ours.merge_alone(case).masks)
-    return Reach(case.world.count, len(oracle.merge(case).masks), near, found, alike_objects(case))
+    return Reach(case.world.count, len(oracle.merge(case).masks), near, found, alike_objects(case, steady))
 
 
 def near_objects(case: Case, distances: Iterable[Zyx]) -> Iterator[int]:
@@ -71,6 +71,13 @@ def near_objects(case: Case, distances: Iterable[Zyx]) -> Iterator[int]:
     for distance in distances:
         close = near_pixels(views.masks, views.extents, i, j, np.tile(np.array(distance), (len(i), 1))) > 0
         yield len(np.unique(groups_of(len(views), i[close], j[close])))
+
+
+def _reach_of(world: str, noise: Noise, seed: int) -> Reach:
+    def said(how: Noise) -> Case:
+        return space_case(world, how, seed, *SPACE_WINDOWS[1])
+
+    return reach(said(noise), None if noise.steady() == noise else said(noise.steady()))
 
 
 def row(name: Sequence[str], found: Reach) -> list[str]:
@@ -107,7 +114,7 @@ def main(
         for noise in noises.split(","):
             total = Reach(0, 0, (0,) * (1 + len(DISTANCES)), 0, 0)
             for seed in range(first, last + 1):
-                total += reach(space_case(world, noise, seed, *SPACE_WINDOWS[1]))
+                total += _reach_of(world, NOISES[noise], seed)
             rows.append(row((world, noise), total))
     print(table(HEAD, rows, left=2))
 

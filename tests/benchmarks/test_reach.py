@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.seams import oracle
 from benchmarks.seams.alike import alike_objects
 from benchmarks.seams.cases import Case, Detection, Mask, World
+from benchmarks.seams.noise import NOISES
 from benchmarks.seams.reach import DISTANCES, Reach, near_objects, reach, row
 
 WINDOW, OVERLAP = (1, 32, 64), (0, 0, 32)
@@ -74,3 +75,24 @@ def test_what_a_window_saw_as_two_or_elsewhere_can_be_kept_apart() -> None:
     assert alike_objects(seen_as_two) == 0
     other_pixels = neighbours(second_starts=64, second_stops=90, glued_from=36)
     assert (len(oracle.merge(other_pixels).masks), alike_objects(other_pixels)) == (2, 0)
+
+
+def test_outlines_that_move_hide_what_looks_like_one_object_without_them() -> None:
+    steady = neighbours(second_starts=64, second_stops=90, glued_from=34)
+    moved = neighbours(second_starts=64, second_stops=90, glued_from=36)
+    assert (alike_objects(moved), alike_objects(moved, steady)) == (0, 1)
+    assert (reach(moved).alike, reach(moved, steady).alike) == (0, 1)
+
+
+def test_what_the_moved_outlines_let_our_merge_keep_apart_is_not_counted() -> None:
+    steady = neighbours(second_starts=64, second_stops=90, glued_from=34)
+    kept_apart = neighbours(second_starts=64, second_stops=90, glued_from=70)
+    assert len(oracle.merge(kept_apart).masks) == 2
+    assert alike_objects(kept_apart, steady) == 0
+
+
+def test_without_moved_outlines_the_same_windows_err_on_the_same_objects() -> None:
+    noise = NOISES["mixed"].steady()
+    assert (noise.miss, noise.glue, noise.scores) == (0.05, 0.01, 0.3)
+    assert (noise.jitter, noise.short, noise.shift) == (0.0, 0, 0)
+    assert NOISES["glue1"].steady() == NOISES["glue1"]
