@@ -13,8 +13,8 @@ One thing speaks against it: where the larger view is linked to a neighbour of t
 and that window saw the two *apart*, the other one took them for one. Both stay. A sliver that the border cuts, beside
 that neighbour, is no witness: near a border it is more often the model that splits. But it is one where some of it is
 farther from the neighbour than outlines move, or where outlines do not move: the larger view's link is nearly exact, or
-in space the larger view holds both to the last pixel. Nothing else of that window covers such a witness either: what
-was seen of it there is known.
+in space the larger view holds both to the last pixel, and they touch; pieces of one object come near each other, no
+more. Nothing else of that window covers such a witness either: what was seen of it there is known.
 
 A *part* is what a border cuts off from an object that leaves the window and comes back: a neighbour sees that it is
 one, in this window a model may say two. A part belongs to the view that covers most of what both windows saw of it,
@@ -73,7 +73,7 @@ def relations(
         return pairs, kind
     sure = np.flatnonzero(_holds_both(sight, apart.i, apart.j))
     witnesses = apart.take(sure)
-    touch = _touch(sight, witnesses)
+    touch = _touch(sight, witnesses.i, sight.partner(witnesses.j, witnesses.i))
     kind[: len(is_inside)][is_inside] = INSIDE
     kind[len(kind) - len(apart) + sure[touch]] = PROVEN
     stays = np.ones(len(pairs), bool)
@@ -113,10 +113,10 @@ def _is_explained(facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np
     return np.isin(small * windows + facts.window[large], known)
 
 
-def _touch(sight: Sight, apart: Pairs) -> NDArray[np.bool_]:
-    """(k,) whether the two that a window saw apart touch, if by a corner."""
-    step = np.tile((np.array(sight.lattice.window) > 1).astype(np.int64), (len(apart), 1))
-    return sight.near(apart.i, sight.partner(apart.j, apart.i), step) > 0
+def _touch(sight: Sight, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(k,) whether two views of one window touch, if by a corner."""
+    step = np.tile((np.array(sight.lattice.window) > 1).astype(np.int64), (len(first), 1))
+    return sight.near(first, second, step) > 0
 
 
 def _holds_both(sight: Sight, small: NDArray[np.int64], large: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -157,7 +157,8 @@ def _apart(
     cut &= beside >= WITNESS_SHARE * facts.pixels[small]
     if sight.in_space:
         rows = np.flatnonzero(cut)
-        cut[rows] = ~_holds_both(sight, small[rows], large[rows])
+        rows = rows[_holds_both(sight, small[rows], large[rows])]
+        cut[rows] = ~_touch(sight, small[rows], sight.partner(large[rows], small[rows]))
     return (beside > 0) & ~cut
 
 

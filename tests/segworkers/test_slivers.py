@@ -372,6 +372,15 @@ def test_in_space_a_cut_piece_is_a_rival_where_one_view_holds_it_and_its_neighbo
     assert (covers, apart) == ((set(), {(1, 2)}) if first == 16 else ({(1, 2)}, set()))
 
 
+@pytest.mark.parametrize(("top", "stays"), [(16, True), (17, False)])
+def test_in_space_a_cut_piece_that_only_comes_near_its_neighbour_is_no_rival(top: int, stays: bool) -> None:
+    """One view holds both to the last pixel, but a row is between them: a model that says parts, not two objects."""
+    upper, lower = (0, mask((2, 8, 10, 10, 16, 32))), (0, mask((2, top, 30, 10, 19, 32)))
+    whole = (1, mask((2, 8, 16, 10, 28, 40)))
+    _, parts, covers, apart = everything(upper, lower, whole, lattice=SPACE)
+    assert (parts, covers, apart) == (set(), set() if stays else {(1, 2)}, {(1, 2)} if stays else set())
+
+
 @pytest.mark.parametrize("first", [16, 17])
 def test_in_space_a_witness_against_one_view_is_no_sliver_of_another_of_that_window(first: int) -> None:
     """The piece lies in what is glued, and within 4 px of another object below that both windows saw."""
