@@ -9,12 +9,15 @@ across the slices of a volume: then some of its pixels have no native one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.boxes import Box, Zyx, zyx
 from segworkers.runs import RunTable
+
+_Edge = TypeVar("_Edge", int, NDArray[np.int64])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +38,21 @@ class ModelGrid:
 
     def native_edges(self, axis: int, edges: NDArray[np.int64]) -> NDArray[np.int64]:
         """Model pixel borders along an axis as native pixel borders."""
-        native, model = self.native[axis], self.shape[axis]
-        # First X with floor((X + 1/2) · model / native) >= edge, in integers: X = ceil(edge · native / model − 1/2).
-        return np.clip(-((model - 2 * edges * native) // (2 * model)), 0, native)
+        return np.clip(_first_native(edges, self.native[axis], self.shape[axis]), 0, self.native[axis])
+
+    def _native_corner(self, corner: Zyx) -> Zyx:
+        """The same for one border of each axis: plain integers, since every cell of a source is asked for."""
+        sides = zip(corner, self.native, self.shape, strict=True)
+        return zyx([min(max(_first_native(edge, native, model), 0), native) for edge, native, model in sides])
 
     def has_native(self, box: Box) -> bool:
         """Whether the centre of a native pixel lies in a box of model pixels: always, but on a finer grid."""
-        edges = (self.native_edges(axis, np.array([box.start[axis], box.stop[axis]])) for axis in range(3))
-        return all(near < far for near, far in edges)
+        start, stop = self._native_corner(box.start), self._native_corner(box.stop)
+        return all(near < far for near, far in zip(start, stop, strict=True))
 
     def native_box(self, box: Box) -> Box:
         """The native pixels of a box of model pixels. Raises ValueError where a finer grid's box has none."""
-        start, stop = (
-            [int(self.native_edges(axis, np.array([side[axis]]))[0]) for axis in range(3)]
-            for side in (box.start, box.stop)
-        )
-        return Box(zyx(start), zyx(stop))
+        return Box(self._native_corner(box.start), self._native_corner(box.stop))
 
     def to_native(self, masks: RunTable) -> RunTable:
         """The masks on the native grid; canonical."""
@@ -70,3 +72,8 @@ class ModelGrid:
         wide[:, 3] = self.native_edges(1, runs[:, 3])[row]
         some = wide[:, 2] < wide[:, 3]
         return RunTable(wide[some], masks.owner[row[some]]).canonical()
+
+
+def _first_native(edge: _Edge, native: int, model: int) -> _Edge:
+    """First X with floor((X + 1/2) · model / native) >= edge, in integers: X = ceil(edge · native / model − 1/2)."""
+    return -((model - 2 * edge * native) // (2 * model))

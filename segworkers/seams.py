@@ -144,10 +144,9 @@ class SeamFrame:
         cell: box on the model's grid; valid: (z, y, x) over it.
         """
         levels, sizes = list[_Ints](), list[_Ints]()
-        for axis, level in enumerate(_levels(self)):
-            start, stop = cell.start[axis], cell.stop[axis]
+        for start, stop, level, size in zip(cell.start, cell.stop, _levels(self), _sizes(self.grid), strict=True):
             levels.append(level[start:stop])
-            sizes.append(np.diff(self.grid.native_edges(axis, np.arange(start, stop + 1))))
+            sizes.append(size[start:stop])
         counts = np.zeros(self.size, np.int64)
         _count(valid, *levels, *sizes, counts)  # pyright: ignore[reportCallIssue] (three of each)
         return tuple(counts.tolist())
@@ -242,6 +241,12 @@ def _levels(frame: SeamFrame) -> tuple[NDArray[np.int64], ...]:
         level = np.searchsorted(bins, np.minimum(each.distance, frame.reach), "right") - 1
         levels[each.axis] = np.where(each.at_edge, IN_MARGIN, level).astype(np.int64)
     return tuple(levels)
+
+
+@lru_cache(64)
+def _sizes(grid: ModelGrid) -> tuple[NDArray[np.int64], ...]:
+    """For z, y and x: how many native pixels each position of the model's grid stands for."""
+    return tuple(np.diff(grid.native_edges(axis, np.arange(grid.shape[axis] + 1))) for axis in range(3))
 
 
 @njit(nogil=True, cache=True)

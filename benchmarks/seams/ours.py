@@ -130,7 +130,8 @@ def merged_objects(case: Case, group: Zyx) -> tuple[Objects, float]:
     tiles = TilePlan(lattice, group, (1, 1, 1))
     plan = SourcePlan(source=source, grid=ModelGrid(lattice.extent, lattice.extent), tiles=tiles, bands=(0,))
     worker = TileWorker(reader, segmenter, store, segmenter.manifest)  # pyright: ignore[reportArgumentType]
-    receipts = worker(Chunk(((plan, tuple(tile.index for tile in tiles)),)))
+    # Tile by tile: the next one's answers, made in Python here, would hold up the encoding that is timed.
+    receipts = [receipt for tile in tiles for receipt in worker(Chunk(((plan, (tile.index,)),)))]
     failed = [receipt.message for receipt in receipts if receipt.status == "failed"]
     if failed:
         raise RuntimeError(f"{case.world.name}: {failed[0]}")
