@@ -1,0 +1,57 @@
+"""What the merge adds to the errors of an imperfect model: no more than a hundredth, in every world.
+
+The other tests of links, slivers and parts say what the rules do. This one says what they are for.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from benchmarks.seams import oracle, ours
+from benchmarks.seams.alike import alike_objects
+from benchmarks.seams.cases import Case
+from benchmarks.seams.noise import say
+from benchmarks.seams.plan import SPACE_WINDOWS, space_case
+from benchmarks.seams.score import score
+from benchmarks.seams.worlds import PLANE, SPACE
+
+KINDS = ("miss5", "short20", "jitter1", "jitter2", "shift1", "glue1", "scores")
+"""One kind of error at a time."""
+
+EVERY_CHANGE = set(product(("car_parks", "roads_rivers", "cells"), ("miss5", "jitter2", "glue1")))
+
+EXCESS = 0.01
+"""Of the true objects. docs/benchmarks/seams.md shows it over five seeds of each world; one is a smaller sample."""
+
+FEW = 3
+"""Objects that are always allowed."""
+
+F1_LOSS = 0.02
+"""A glued mask goes to one of its objects whole, so that the other one is smaller than it would be with the oracle."""
+
+
+def _case(world: str, noise: str) -> Case:
+    seed = 11  # one of those with which constants were chosen: a change that makes these worse is seen here first
+    if world in SPACE:
+        return space_case(world, noise, seed, *SPACE_WINDOWS[1])
+    return say(PLANE[world](np.random.default_rng(seed), 1536), (1, 512, 512), (0, 96, 96), noise, seed)
+
+
+@pytest.mark.parametrize(
+    ("world", "noise"),
+    [
+        pytest.param(*cell, marks=() if cell in EVERY_CHANGE else pytest.mark.long)
+        for cell in product((*PLANE, *SPACE), KINDS)
+    ],
+)
+def test_the_merge_adds_no_more_than_a_hundredth_to_what_a_model_errs(world: str, noise: str) -> None:
+    case = _case(world, noise)
+    found, best = score(ours.merge_alone(case), case.world), score(oracle.merge(case), case.world)
+    allowed = max(FEW, EXCESS * case.world.count)
+    too_many = found.found_count - best.found_count
+    assert -allowed - alike_objects(case) <= too_many <= allowed
+    assert found.duplicates <= best.duplicates + allowed
+    assert found.f1_50 >= best.f1_50 - F1_LOSS
