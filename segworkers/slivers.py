@@ -12,9 +12,9 @@ in the sliver's window is nearly exact: these two windows do not differ.
 One thing speaks against it: where the larger view is linked to a neighbour of the sliver in the sliver's own window,
 and that window saw the two *apart*, the other one took them for one. Both stay. A sliver that the border cuts, beside
 that neighbour, is no witness: near a border it is more often the model that splits. But it is one where some of it is
-farther from the neighbour than outlines move, or where outlines do not move: the larger view's link is nearly exact, or
-in space the larger view holds both to the last pixel, and they touch; pieces of one object come near each other, no
-more. Nothing else of that window covers such a witness either: what was seen of it there is known.
+farther from the neighbour than outlines move, or where outlines do not move, since the larger view's link is nearly
+exact. In space it is one also where the larger view holds both to the last pixel and the two touch: parts of one
+object, 26-connected, never do. Nothing else of that window covers a witness either: what was seen of it there is known.
 
 A *part* is what a border cuts off from an object that leaves the window and comes back: a neighbour sees that it is
 one, in this window a model may say two. A part belongs to the view that covers most of what both windows saw of it,

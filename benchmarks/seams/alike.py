@@ -7,7 +7,7 @@ exact with perfect models must join it. The oracle linker does not: it knows whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -53,28 +53,40 @@ class _Merged:
             if lost > 0:
                 yield rows, together, lost
 
+    def is_one_view_a_window(self, together: NDArray[np.int64]) -> bool:
+        """Whether no window says several masks of some true objects."""
+        windows = self.views.window[np.isin(self.truth, together)]
+        return len(np.unique(windows)) == len(windows)
+
 
 def alike_objects(case: Case, steady: Case | None = None) -> int:
     """By how many our merge finds fewer objects than the oracle because several look like one in all windows.
 
-    That is: the views that were joined say the same pixels wherever two windows overlap, and windows beside them that
-    say nothing overlap none of these pixels. A perfect model says just this of a world with that one object there.
+    That is: the views that were joined say the same pixels wherever two windows overlap, one view of each window, and
+    windows beside them that say nothing overlap none of these pixels. A perfect model says just this of a world with
+    that one object there.
 
     steady: what the same model says where outlines do not move and masks do not stop short (`Noise.steady`). Such
-    noise falls on one object as it falls on several, so what looks like one in `steady` cannot be told from one in
-    `case`, though no two windows say the same pixels there. Counted is what is lost in both.
+    noise falls on one object as it falls on several. So what looks like one in `steady`, and is one view of each window
+    in `case` too, cannot be told from one there, though no two windows say the same pixels. Counted is what is lost in
+    both.
     """
+    merged = _Merged.of(steady or case)
     alike = [
         (together, lost)
-        for merged in [_Merged.of(steady or case)]
         for rows, together, lost in merged.fused()
-        if _looks_like_one(merged.views, rows, merged.lattice)
+        if merged.is_one_view_a_window(together) and _looks_like_one(merged.views, rows, merged.lattice)
     ]
-    if steady is None:
-        return sum(lost for _, lost in alike)
+    return sum(lost for _, lost in alike) if steady is None else _lost_as_well(_Merged.of(case), alike)
+
+
+def _lost_as_well(merged: _Merged, alike: Sequence[tuple[NDArray[np.int64], int]]) -> int:
+    """Of true objects that are lost by being one, so many as are lost by the same in another case."""
     found = 0
-    for _, together, lost in _Merged.of(case).fused():
-        found += min(lost, sum(max(0, int(np.isin(one, together).sum()) - 1) for one, _ in alike))
+    for _, together, lost in merged.fused():
+        if merged.is_one_view_a_window(together):
+            both = ((int(np.isin(before, together).sum()) - 1, most) for before, most in alike)
+            found += min(lost, sum(max(0, min(common, most)) for common, most in both))
     return found
 
 
