@@ -150,7 +150,10 @@ def _costs(records: Sequence[Record], cells: Cells) -> Iterator[str]:
         yield costs.megabytes(cells, rules)
     if cost := [record for record in done if record.part == "cost"]:
         yield "### The same work for every rule\n"
-        yield "`segworkers` encodes masks, writes shards and reads them, one tile after another and nothing beside it; `rule alone` and the others stay in memory.\n"
+        yield (
+            "`segworkers` encodes masks, writes shards and reads them, tile after tile with nothing beside it; "
+            "`rule alone` and the others stay in memory.\n"
+        )
         yield costs.per_cut_detection(cost)
     if scale := [record for record in done if record.part == "scale"]:
         yield "### Many objects\n"

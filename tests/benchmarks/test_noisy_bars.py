@@ -18,10 +18,14 @@ from benchmarks.seams.plan import SPACE_WINDOWS, space_case
 from benchmarks.seams.score import score
 from benchmarks.seams.worlds import PLANE, SPACE
 
-KINDS = ("miss5", "short20", "jitter1", "jitter2", "shift1", "glue1", "scores")
+KINDS = ("perfect_parts", "miss5", "short20", "jitter1", "jitter2", "shift1", "glue1", "scores")
 """One kind of error at a time."""
 
-EVERY_CHANGE = set(product(("car_parks", "roads_rivers", "cells"), ("miss5", "jitter2", "glue1")))
+EVERY_CHANGE = {
+    *product(("car_parks", "roads_rivers", "cells"), ("jitter2", "glue1")),
+    ("cells", "miss5"),
+    *product(("cells3d",), ("perfect_parts", "jitter2", "glue1")),
+}
 
 EXCESS = 0.01
 """Of the true objects. docs/benchmarks/seams.md shows it over five seeds of each world; one is a smaller sample."""
@@ -45,13 +49,18 @@ def _case(world: str, noise: str) -> Case:
     [
         pytest.param(*cell, marks=() if cell in EVERY_CHANGE else pytest.mark.long)
         for cell in product((*PLANE, *SPACE), KINDS)
+        if cell
+        != ("vessels", "perfect_parts")  # thin trees in windows' corners: parts of them are counted (decision 12)
     ],
 )
-def test_the_merge_adds_no_more_than_a_hundredth_to_what_a_model_errs(world: str, noise: str) -> None:
+def test_the_merge_adds_errors_on_a_hundredth_of_the_objects_or_three(world: str, noise: str) -> None:
+    """Errors of each kind, which a count alone would let cancel."""
     case = _case(world, noise)
     found, best = score(ours.merge_alone(case), case.world), score(oracle.merge(case), case.world)
-    allowed = max(FEW, EXCESS * case.world.count)
-    too_many = found.found_count - best.found_count
-    assert -allowed - alike_objects(case) <= too_many <= allowed
+    allowed, alike = max(FEW, EXCESS * case.world.count), alike_objects(case)
+    assert abs(found.found_count - best.found_count) <= allowed + alike
+    assert found.merged <= best.merged + allowed + alike
+    assert found.split <= best.split + allowed
     assert found.duplicates <= best.duplicates + allowed
+    assert found.missed <= best.missed + allowed
     assert found.f1_50 >= best.f1_50 - F1_LOSS

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.seams import oracle
+from benchmarks.seams import oracle, ours
 from benchmarks.seams.alike import alike_objects
 from benchmarks.seams.cases import Case, Detection, Mask, World
 from benchmarks.seams.noise import NOISES
@@ -75,6 +75,23 @@ def test_what_a_window_saw_as_two_or_elsewhere_can_be_kept_apart() -> None:
     assert alike_objects(seen_as_two) == 0
     other_pixels = neighbours(second_starts=64, second_stops=90, glued_from=36)
     assert (len(oracle.merge(other_pixels).masks), alike_objects(other_pixels)) == (2, 0)
+
+
+def test_what_a_window_says_in_several_masks_does_not_look_like_one_object_in_it() -> None:
+    """A part and what it is a part of are joined, but a perfect model would have said one mask."""
+    truth = np.zeros((1, 64, 96), np.int32)
+    truth[0, 10:15, 34:64], truth[0, 30:35, 34:64], truth[0, 10:35, 64:90] = 1, 2, 3
+
+    def said(top: int, bottom: int, start: int, stop: int, name: int) -> Detection:
+        return Detection(Mask((0, top, start), np.ones((1, bottom - top, stop - start), bool)), 1.0, 0, name)
+
+    bow = np.zeros((1, 25, 56), bool)
+    bow[0, :5, :30] = bow[0, 20:, :30] = bow[0, :, 30:] = True
+    left = [said(10, 15, 34, 64, 1), said(30, 35, 34, 64, 2)]
+    world = World("bow", truth, np.array([0, 0, 0, 0]))
+    answers = {(0, 0, 0): left, (0, 0, 1): [Detection(Mask((0, 10, 34), bow), 1.0, 0, 3)]}
+    case = Case(world, "by hand", 0, (1, 64, 64), OVERLAP, answers)
+    assert (len(oracle.merge(case).masks), len(ours.merge_alone(case).masks), alike_objects(case)) == (3, 1, 0)
 
 
 def test_outlines_that_move_hide_what_looks_like_one_object_without_them() -> None:
