@@ -107,12 +107,39 @@ def verdict_counts(cells: Cells) -> str:
     """How often ours is better than, within or worse than the best peer, in words."""
     lines: list[str] = []
     for metric in (COUNT, F1_50):
-        count = Counter(one.verdict for one in beside_best_peer(cells, metric))
-        total = sum(count.values())
-        if total:
-            parts = f"better in {count['better']}, within the interval in {count['within']}, worse in {count['worse']}"
-            lines.append(f"- {metric.name}, beside the best peer of each cell: {parts} of {total} cells.\n")
+        found = list(beside_best_peer(cells, metric))
+        if not found:
+            continue
+        better, within, worse = _verdicts(found)
+        lost = [one for one in found if one.verdict == "worse" and one.oracle]
+        no_better = sum(metric.better(metric.mean(one.theirs), metric.mean(one.oracle)) for one in lost)
+        also = f"; in {no_better} of these the oracle linker is worse than that peer, too" if lost else ""
+        parts = f"better in {better}, within the interval in {within}, worse in {worse} of {len(found)} cells{also}"
+        lines.append(f"- {metric.name}, beside the best peer of each cell: {parts}.\n")
     return "".join(lines)
+
+
+def beside_each_peer(cells: Cells) -> str:
+    """A row for each peer: in how many of the cells in which it has a result ours is better, within and worse."""
+    head = ["rule", "cells"] + [
+        f"{metric.name}: {v}" for metric in (COUNT, F1_50) for v in ("better", "within", "worse")
+    ]
+    rows: list[list[str]] = []
+    for rule in rules_of(record for found in cells.values() for seeds in found.values() for record in seeds.values()):
+        if not is_peer(rule):
+            continue
+        beside = [
+            [one for cell, found in cells.items() if (one := rivalry(cell, found, metric, rule))]
+            for metric in (COUNT, F1_50)
+        ]
+        rows.append([rule, str(len(beside[0])), *(str(n) for found in beside for n in _verdicts(found))])
+    return table(head, rows)
+
+
+def _verdicts(found: Sequence[Rivalry]) -> tuple[int, int, int]:
+    """How many are better, within and worse."""
+    count = Counter(one.verdict for one in found)
+    return count["better"], count["within"], count["worse"]
 
 
 def worse(cells: Cells) -> str:

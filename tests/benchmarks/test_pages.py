@@ -28,7 +28,7 @@ from benchmarks.seams.records import (
     record_of,
     rules_of,
 )
-from benchmarks.seams.rivals import beside_best_peer, excess_of
+from benchmarks.seams.rivals import beside_best_peer, beside_each_peer, excess_of, verdict_counts
 from benchmarks.seams.score import Score
 
 PEER, OTHER = "patchworks_iou", "sahi"
@@ -138,6 +138,19 @@ def test_the_best_peer_is_compared_seed_by_seed() -> None:
     (one,) = beside_best_peer(cells_of(lost), COUNT)
     assert (one.difference.mean, one.verdict) == (pytest.approx(-2.0), "within")
     assert "one seed" in " ".join(one.row())
+
+
+def test_beside_each_peer_alone_verdicts_are_counted_cell_by_cell() -> None:
+    lines = beside_each_peer(cells_of(NOISY)).splitlines()[2:]
+    assert lines == ["| patchworks_iou | 1 | 1 | 0 | 0 | 1 | 0 | 0 |", "| sahi | 1 | 0 | 1 | 0 | 1 | 0 | 0 |"]
+
+
+def test_where_a_peer_is_better_it_is_said_whether_the_oracle_is_worse_too() -> None:
+    assert "these" not in verdict_counts(cells_of(NOISY))
+    turned = [replace(r, rule={OURS: PEER, PEER: OURS}.get(r.rule, r.rule)) for r in NOISY if r.rule != OTHER]
+    assert "worse in 1 of 1 cells; in 0 of these the oracle" in verdict_counts(cells_of(turned)).splitlines()[0]
+    blind = [replace(r, count_error=r.count_error + 0.05) if r.rule == ORACLE else r for r in turned]
+    assert "worse in 1 of 1 cells; in 1 of these the oracle" in verdict_counts(cells_of(blind)).splitlines()[0]
 
 
 def test_excess_is_over_the_oracle_on_the_same_seeds() -> None:
