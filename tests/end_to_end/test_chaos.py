@@ -92,6 +92,7 @@ def test_a_worker_that_dies_once_of_a_window_goes_unnoticed(
     assert runs.files(tmp_path / "ray") == runs.files(tmp_path / "inline")
 
 
+@pytest.mark.long
 def test_a_tile_that_kills_whoever_touches_it_fails_alone(
     truth: NDArray[np.uint16], tmp_path: Path, ray_engine: RayEngine
 ) -> None:
