@@ -55,7 +55,7 @@ def test_tiled_dense_objects_in_the_plane_are_the_components_of_the_whole_class_
 
 @given(
     seed=st.integers(0, 2**32 - 1),
-    shape=st.tuples(st.integers(1, 10), st.integers(1, 14), st.integers(1, 14)),
+    shape=st.tuples(st.integers(1, 16), st.integers(1, 20), st.integers(1, 20)),
     window=st.integers(3, 8),
     overlap=st.integers(0, 4),
     group=st.integers(1, 3),
