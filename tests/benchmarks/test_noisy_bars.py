@@ -1,4 +1,4 @@
-"""What the merge adds to the errors of an imperfect model: no more than a hundredth, in every world.
+"""What the merge adds to the errors of an imperfect model, in every world and for one kind of error at a time.
 
 The other tests of links, slivers and parts say what the rules do. This one says what they are for.
 """
@@ -28,6 +28,9 @@ EVERY_CHANGE = {
     ("cells3d", "glue1"),
 }
 
+REPORTED_APART = ("vessels", "perfect_parts")
+"""Thin trees in windows' corners: parts of them are counted (docs/decisions/0012)."""
+
 EXCESS = 0.01
 """Of the true objects. docs/benchmarks/seams.md shows it over five seeds of each world; one is a smaller sample."""
 
@@ -50,16 +53,16 @@ def _case(world: str, noise: str) -> Case:
     [
         pytest.param(*cell, marks=() if cell in EVERY_CHANGE else pytest.mark.long)
         for cell in product((*PLANE, *SPACE), KINDS)
-        if cell
-        != ("vessels", "perfect_parts")  # thin trees in windows' corners: parts of them are counted (decision 12)
+        if cell != REPORTED_APART
     ],
 )
 def test_the_merge_adds_errors_on_a_hundredth_of_the_objects_or_three(world: str, noise: str) -> None:
     """Errors of each kind, which a count alone would let cancel."""
     case = _case(world, noise)
     found, best = score(ours.merge_alone(case), case.world), score(oracle.merge(case), case.world)
-    allowed, alike = max(FEW, EXCESS * case.world.count), alike_objects(case)
-    assert abs(found.found_count - best.found_count) <= allowed + alike
+    allowed = max(FEW, EXCESS * case.world.count)
+    alike = alike_objects(case) if noise == "glue1" else 0
+    assert -allowed - alike <= found.found_count - best.found_count <= allowed
     assert found.merged <= best.merged + allowed + alike
     assert found.split <= best.split + allowed
     assert found.duplicates <= best.duplicates + allowed
