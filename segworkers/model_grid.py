@@ -37,7 +37,7 @@ class ModelGrid:
         return self.native == self.shape
 
     def native_edges(self, axis: int, edges: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Model pixel borders along an axis as native pixel borders."""
+        """(n,) model pixel borders along an axis (0 z, 1 y, 2 x) as native pixel borders, within 0..native extent."""
         return np.clip(_first_native(edges, self.native[axis], self.shape[axis]), 0, self.native[axis])
 
     def _native_corner(self, corner: Zyx) -> Zyx:

@@ -245,7 +245,7 @@ def _levels(frame: SeamFrame) -> tuple[NDArray[np.int64], ...]:
 
 @lru_cache(8)
 def _sizes(grid: ModelGrid) -> tuple[NDArray[np.int64], ...]:
-    """For z, y and x: how many native pixels each position of the model's grid stands for."""
+    """For z, y and x, (extent,) each: native pixels that a position of the model's grid stands for."""
     return tuple(np.diff(grid.native_edges(axis, np.arange(grid.shape[axis] + 1))) for axis in range(3))
 
 

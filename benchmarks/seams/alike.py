@@ -45,7 +45,8 @@ class _Merged:
 
     def fused(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int]]:
         """Views (rows) that are one object, their true objects, and how many of these are lost by it."""
-        for group in range(self.groups.count):
+        pairs = np.unique(np.stack((self.groups.group, self.truth)), axis=1)
+        for group in np.flatnonzero(np.bincount(pairs[0, pairs[0] >= 0]) > 1).tolist():
             rows = np.flatnonzero(self.groups.group == group)
             together = np.unique(self.truth[rows])
             elsewhere = np.unique(self.truth[(self.groups.group != group) & np.isin(self.truth, together)])

@@ -116,7 +116,7 @@ def _scored(cells: Cells, part: Part, title: str, images: str | None) -> Iterato
     if any(is_peer(rule) for rule in rules):
         yield f"### {title}: beside the best peer\n"
         yield "Ours beside each peer alone, over the cells in which it has a result, by the 95 % interval:\n"
-        yield rivals.beside_each_peer(noisy)
+        yield rivals.beside_each_peer(noisy, rules)
         yield "Ours beside the peer with the best mean of each cell, another one in each.\n"
         yield rivals.verdicts(noisy)
 

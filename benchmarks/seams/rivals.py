@@ -119,15 +119,13 @@ def verdict_counts(cells: Cells) -> str:
     return "".join(lines)
 
 
-def beside_each_peer(cells: Cells) -> str:
+def beside_each_peer(cells: Cells, rules: Sequence[str]) -> str:
     """A row for each peer: in how many of the cells in which it has a result ours is better, within and worse."""
     head = ["rule", "cells"] + [
         f"{metric.name}: {v}" for metric in (COUNT, F1_50) for v in ("better", "within", "worse")
     ]
     rows: list[list[str]] = []
-    for rule in rules_of(record for found in cells.values() for seeds in found.values() for record in seeds.values()):
-        if not is_peer(rule):
-            continue
+    for rule in filter(is_peer, rules):
         beside = [
             [one for cell, found in cells.items() if (one := rivalry(cell, found, metric, rule))]
             for metric in (COUNT, F1_50)

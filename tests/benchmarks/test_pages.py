@@ -141,7 +141,7 @@ def test_the_best_peer_is_compared_seed_by_seed() -> None:
 
 
 def test_beside_each_peer_alone_verdicts_are_counted_cell_by_cell() -> None:
-    lines = beside_each_peer(cells_of(NOISY)).splitlines()[2:]
+    lines = beside_each_peer(cells_of(NOISY), [OURS, ORACLE, PEER, OTHER, "none"]).splitlines()[2:]
     assert lines == ["| patchworks_iou | 1 | 1 | 0 | 0 | 1 | 0 | 0 |", "| sahi | 1 | 0 | 1 | 0 | 1 | 0 | 0 |"]
 
 
