@@ -14,7 +14,9 @@ and that window saw the two *apart*, the other one took them for one. Both stay.
 that neighbour, is no witness: near a border it is more often the model that splits. But it is one where some of it is
 farther from the neighbour than outlines move, or where outlines do not move, since the larger view's link is nearly
 exact. In space it is one also where the larger view holds both to the last pixel and the two touch: parts of one
-object, 26-connected, never do. Nothing else of that window covers a witness either: what was seen of it there is known.
+object, 26-connected, never do. In a plane the larger view must be, besides, the *sum* of what that window saw there: a
+model that splits moves its outlines as well. Nothing else of that window covers such a witness either: what was seen of
+it there is known.
 
 A *part* is what a border cuts off from an object that leaves the window and comes back: a neighbour sees that it is
 one, in this window a model may say two. A part belongs to the view that covers most of what both windows saw of it,
@@ -65,44 +67,75 @@ def relations(
     linked = linked.join(near_misses(Sight(views, lattice, linked), facts, i, j))
     sight = Sight(views, lattice, linked)
     parts, apart = _pieces(sight, facts, compared.take(~is_link))
+    witness, touch = _sure_witnesses(sight, compared, holds, apart)
     covering = _coverings(sight, facts, *facts.by_size(i, j))
+    covering = covering.take(~_is_explained(facts, covering, apart.take(witness)))
     found = {LINK: linked, PART: parts, COVER: covering, APART: apart}
     kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
     pairs = linked.join(parts).join(covering).join(apart)
     if not sight.in_space:
         return pairs, kind
-    sure = np.flatnonzero(_holds_both(sight, apart.i, apart.j))
-    witnesses = apart.take(sure)
-    touch = _touch(sight, witnesses.i, sight.partner(witnesses.j, witnesses.i))
     kind[: len(is_inside)][is_inside] = INSIDE
-    kind[len(kind) - len(apart) + sure[touch]] = PROVEN
-    stays = np.ones(len(pairs), bool)
-    stays[kind == COVER] = ~_is_explained(facts, covering, witnesses)
-    held = _held(sight, facts, compared, holds, witnesses.take(touch))
-    return pairs.take(stays).join(held), np.concatenate((kind[stays], np.full(len(held), HELD, np.int8)))
+    kind[len(kind) - len(apart) :][touch] = PROVEN
+    held = _held(sight, compared, holds, apart.take(touch))
+    return pairs.join(held), np.concatenate((kind, np.full(len(held), HELD, np.int8)))
 
 
-def _held(sight: Sight, facts: ViewFacts, compared: Pairs, holds: NDArray[np.bool_], proven: Pairs) -> Pairs:
-    """Pairs of a view (i) and the view of another window that holds it (j).
+def _sure_witnesses(
+    sight: Sight, compared: Pairs, holds: NDArray[np.bool_], apart: Pairs
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(k,) which of those apart are witnesses where outlines stand still, and (k,) which of these touch the neighbour.
 
-    All that the window of i saw of j are views that lie in j to the last pixel, of which two touch: outlines stand
-    still, and j is several objects. Left out are views of which another mask of j's window has a pixel, too.
-
-    compared, holds: of `compare`, all pairs of the two windows. proven: pairs that become PROVEN.
+    compared, holds: as for `_sums`.
     """
-    windows, window = int(facts.window.max(initial=0)) + 1, facts.window
-    known = proven.j * windows + window[proven.i]
-    if not len(known):
-        return proven
+    partner = sight.partner(apart.j, apart.i)
+    sure = _holds_both(sight, apart.i, apart.j)
+    rows = np.flatnonzero(sure)
+    touch = np.zeros(len(apart), bool)
+    touch[rows] = _touch(sight, apart.i[rows], partner[rows])
+    if sight.in_space:
+        return sure, touch
+    sums = _sums(sight, compared, holds, apart.j[touch], sight.views.window[apart.i[touch]])
+    views = len(sight.views)
+    return touch & np.isin(apart.i * views + apart.j, sums.i * views + sums.j), touch
+
+
+def _held(sight: Sight, compared: Pairs, holds: NDArray[np.bool_], proven: Pairs) -> Pairs:
+    """Pairs of a view (i) and the view of another window that holds it (j), which is several objects.
+
+    These are the sums of which two touch. Left out are views of which another mask of j's window has a pixel, too.
+
+    compared, holds: as for `_sums`. proven: pairs that become PROVEN.
+    """
+    window, windows = sight.views.window, _windows(sight)
+    held = _sums(sight, compared, holds, proven.j, window[proven.i])
     i, j = np.concatenate((compared.i, compared.j)), np.concatenate((compared.j, compared.i))
-    shared, place = np.tile(compared.shared, 2), i * windows + window[j]
-    seen, count = np.unique(place, return_counts=True)
-    rows = np.flatnonzero(np.tile(holds, 2) & np.isin(j * windows + window[i], known))
+    place, masks = np.unique(i * windows + window[j], return_counts=True)
+    return held.take(masks[np.searchsorted(place, held.i * windows + window[held.j])] == 1)
+
+
+def _sums(
+    sight: Sight, compared: Pairs, holds: NDArray[np.bool_], whole: NDArray[np.int64], window: NDArray[np.int64]
+) -> Pairs:
+    """Pairs of a view of window[k] (i) and whole[k] (j), where such views are all that the window saw of whole[k].
+
+    To the last pixel: each lies in it, and none of its pixels is left over. Outlines stand still.
+
+    compared, holds: of `compare`, all pairs of the two windows.
+    """
+    windows = _windows(sight)
+    i, j = np.concatenate((compared.i, compared.j)), np.concatenate((compared.j, compared.i))
+    shared, place = np.tile(compared.shared, 2), j * windows + sight.views.window[i]
+    rows = np.flatnonzero(np.tile(holds, 2) & np.isin(place, whole * windows + window))
     rows = rows[shared[rows] == sight.pixels(i[rows], j[rows])]
-    _, back = np.unique(j[rows] * windows + window[i[rows]], return_inverse=True)
-    is_sum = np.bincount(back, shared[rows])[back] == sight.pixels(j[rows], i[rows])
-    rows = rows[is_sum & (count[np.searchsorted(seen, place[rows])] == 1)]
+    _, number = np.unique(place[rows], return_inverse=True)
+    rows = rows[np.bincount(number, shared[rows])[number] == sight.pixels(j[rows], i[rows])]
     return Pairs(i[rows], j[rows], np.ones(len(rows)), shared[rows])
+
+
+def _windows(sight: Sight) -> int:
+    """More than any number of a window."""
+    return int(sight.views.window.max(initial=0)) + 1
 
 
 def _is_explained(facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np.bool_]:

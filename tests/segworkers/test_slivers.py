@@ -456,7 +456,48 @@ def test_in_space_links_tell_where_one_view_holds_the_other() -> None:
     assert (links, inside) == ({(0, 1)}, set()), "not in a plane"
 
 
-def test_in_a_plane_a_cut_piece_goes_all_the_same() -> None:
+UPPER, LOWER, BOTH = (0, mask((10, 44, 26, 64))), (0, mask((26, 44, 32, 64))), mask((10, 44, 32, 68))
+"""Columns 32..64 are what window 1 sees, too: there `BOTH`, which it says, is exactly these two."""
+
+
+def test_in_a_plane_a_cut_piece_stays_where_it_and_its_neighbour_are_all_that_its_window_saw() -> None:
+    """Also where something else of the other window lies below it, within the tolerance and larger."""
+    assert everything(UPPER, LOWER, (1, BOTH)) == [{(0, 2)}, set(), set(), {(1, 2)}]
+    below = (0, mask((35, 40, 60, 64))), (1, mask((35, 40, 60, 92)))
+    assert everything(UPPER, LOWER, (1, BOTH), *below) == [{(0, 2), (3, 4)}, set(), set(), {(1, 2)}]
+    assert grouped(UPPER, LOWER, (1, BOTH)).count == 2
+
+
+@pytest.mark.parametrize("pixel", [(9, 60), (31, 50)])
+def test_in_a_plane_a_cut_piece_goes_where_a_pixel_of_the_other_view_is_left_over(pixel: tuple[int, int]) -> None:
+    """Outlines move: a model splits there, or sees two. Above the first one, or one that the piece lacks."""
+    y, x = pixel
+    more = np.zeros((23, 24), bool)
+    more[1:], more[y - 9, x - 44] = True, True
+    lower = LOWER[1].bits[0].copy()
+    lower[max(0, y - 26), x - 44] = y < 26
+    *_, covers, apart = everything(
+        UPPER, (0, Mask((0, 26, 44), lower[None], 0, 1.0)), (1, Mask((0, 9, 44), more[None], 0, 1.0))
+    )
+    assert (covers, apart) == ({(1, 2)}, {(1, 2)})
+
+
+def test_in_a_plane_a_cut_piece_goes_where_a_pixel_of_it_is_not_in_the_other_view() -> None:
+    less = BOTH.bits.copy()
+    less[0, 20, 5] = False
+    *_, covers, apart = everything(UPPER, LOWER, (1, Mask(BOTH.start, less, 0, 1.0)))
+    assert (covers, apart) == ({(1, 2)}, {(1, 2)})
+
+
+def test_in_a_plane_a_cut_piece_goes_where_it_only_comes_near_its_neighbour() -> None:
+    """A row is between them, as between parts of one object; the other view lacks it, too."""
+    upper, lower = (0, mask((10, 44, 26, 64))), (0, mask((27, 44, 33, 64)))
+    both = (1, mask((10, 44, 26, 64), (27, 44, 33, 64), (10, 64, 33, 68)))
+    *_, covers, apart = everything(upper, lower, both)
+    assert (covers, apart) == ({(1, 2)}, {(1, 2)})
+
+
+def test_in_a_plane_a_cut_piece_goes_where_its_window_saw_less() -> None:
     """But it is seen that what covers both may be two objects."""
     upper, lower, glued = mask((10, 44, 20, 64)), mask((20, 60, 32, 64)), mask((10, 44, 32, 68))
     assert everything((0, upper), (0, lower), (1, glued)) == [{(0, 2)}, set(), {(1, 2)}, {(1, 2)}]
