@@ -1,10 +1,16 @@
 """Runs the seam benchmark: worlds and real pixels, this project, the oracle linker and the peers' real code.
 
-    python -m benchmarks.seams run RECORDS     every case, appended to RECORDS as it is done (JSON lines)
-    python -m benchmarks.seams page RECORDS    docs/benchmarks/seams.md and its plots from such records
+    python -m benchmarks.seams run RECORDS         every case, appended to RECORDS as it is done (JSON lines)
+    python -m benchmarks.seams page RECORDS ...    docs/benchmarks/seams.md and its plots from such records
 
 A run that was interrupted goes on where it stopped. `--quick` takes one seed and small worlds; peers are left out where
 their environment is missing, see benchmarks/seams/peers/requirements.txt.
+
+The page's records lie beside it, in docs/benchmarks/seams/records.parquet. Of several records of the same work the page
+takes the last, so after a change of this project's rule peers need not be measured again:
+
+    python -m benchmarks.seams run NEW --rules "segworkers"
+    python -m benchmarks.seams page docs/benchmarks/seams/records.parquet NEW
 """
 
 from __future__ import annotations
@@ -33,6 +39,8 @@ from benchmarks.seams.records import (
     Part,
     Record,
     failure_of,
+    latest,
+    publish_records,
     read_records,
     record_of,
     write_records,
@@ -72,15 +80,16 @@ def run(
 
 
 @app.command()
-def page(records: Path, out: Path = ROOT / "docs" / "benchmarks") -> None:
-    """Write the page."""
-    found = read_records(records)
+def page(records: list[Path], out: Path = ROOT / "docs" / "benchmarks") -> None:
+    """Write the page, its plots and the records that it was made of."""
+    found = latest(record for path in records for record in read_records(path))
     images = out / "seams"
     images.mkdir(parents=True, exist_ok=True)
     for old in images.glob("*.svg"):
         old.unlink()
     plots(found, images)
     rules = {rule.name: f"{rule.text} ({rule.package})" if rule.package else rule.text for rule in RULES.values()}
+    publish_records(images / "records.parquet", found)
     (out / "seams.md").write_text(markdown(found, machine(), "seams", rules), encoding="utf-8")
     print(f"{len(found)} records: {out / 'seams.md'}")
 
@@ -102,7 +111,7 @@ def machine() -> dict[str, str]:
 def _done(path: Path) -> set[tuple[object, ...]]:
     if not path.exists():
         return set()
-    return {(r.part, r.world, r.noise, r.seed, r.window, r.overlap, r.rule) for r in read_records(path)}
+    return {record.key for record in read_records(path)}
 
 
 def _records(part: Part, rule: str, cases: list[Case]) -> Iterator[Record]:

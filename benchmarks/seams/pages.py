@@ -14,6 +14,7 @@ from benchmarks.seams.records import (
     F1_50,
     F1_90,
     OURS,
+    BySeed,
     Cells,
     Part,
     Record,
@@ -68,7 +69,7 @@ def markdown(
     cells = cells_of(records)
     parts = [
         "# Seams: the errors that merging adds\n",
-        f"Made by `benchmarks/seams` from {len(records)} records; no figure is entered by hand.\n",
+        _origin(len(records), images),
         table(["measured on", ""], [[name, str(value)] for name, value in machine.items()], left=2),
         "## How to read it\n",
         READING,
@@ -83,6 +84,11 @@ def markdown(
         *_failures(records),
     ]
     return "\n".join(parts)
+
+
+def _origin(records: int, images: str | None) -> str:
+    where = f" in [records.parquet]({images}/records.parquet)" if images else ""
+    return f"Made by `benchmarks/seams` from the {records} records{where}; no figure is entered by hand.\n"
 
 
 def _of_part(cells: Cells, part: Part) -> Cells:
@@ -144,12 +150,15 @@ def _costs(records: Sequence[Record], cells: Cells) -> Iterator[str]:
     yield "## Time and memory\n"
     rules = _rules(cells)
     if cells:
-        yield "Seconds of merging, from detections to whole objects in memory; medians over noises and seeds\n"
+        yield (
+            "Seconds of merging, from detections to whole objects in memory; medians over noises and seeds. Other "
+            "cases may have run on the machine's other core; only the section after these tables is measured alone.\n"
+        )
         yield costs.seconds(cells, rules)
         yield costs.slower(cells)
-    if any(record.peak_bytes for record in done if record.part in TITLES):
+    if measured := {cell: found for cell, found in cells.items() if _has_peaks(found)}:
         yield "Growth of resident memory while merging, MB; medians likewise, 0 was not measured\n"
-        yield costs.megabytes(cells, rules)
+        yield costs.megabytes(measured, _rules(measured))
     if cost := [record for record in done if record.part == "cost"]:
         yield "### The same work for every rule\n"
         yield (
@@ -164,6 +173,10 @@ def _costs(records: Sequence[Record], cells: Cells) -> Iterator[str]:
             "Small runs are merged in the driver, which then holds the libraries and the image's objects itself.\n"
         )
         yield costs.scale(scale)
+
+
+def _has_peaks(found: Mapping[str, BySeed]) -> bool:
+    return any(record.peak_bytes for seeds in found.values() for record in seeds.values())
 
 
 def _failures(records: Sequence[Record]) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""What the seam benchmark measured: one record for each case, rule and seed, kept as JSON lines."""
+"""What the seam benchmark measured: one record for each case, rule and seed.
+
+A run appends JSON lines. What the page was made of is published beside it as Parquet.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.seams.cases import Case, Outcome, Zyx
 from benchmarks.seams.intervals import Interval, paired
@@ -55,6 +61,12 @@ class Record:
     """Detections of the case that touch a border of their window inside the image; 0 where they were not counted."""
     failure: str = ""
     """Why there is no result; scores are then without meaning and left out of all tables."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What was measured: two records with one key are of the same work, done twice."""
+        case = (self.part, self.world, self.noise, self.seed, self.window, self.overlap, self.rule)
+        return (*case, self.truth_count) if self.part == "scale" else case
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +154,36 @@ def write_records(path: Path, records: Iterable[Record], *, append: bool = False
 
 
 def read_records(path: Path) -> list[Record]:
-    """What `write_records` wrote.
+    """What `write_records` or `publish_records` wrote.
 
-    Raises ValueError, naming the line, where one is no record.
+    Raises ValueError, naming the line (the row, in Parquet), where one is no record.
     """
-    records: list[Record] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = cast("dict[str, Any]", json.loads(line))
-            row |= {name: tuple(row[name]) for name in ("window", "overlap")}
-            records.append(Record(**row))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}, line {number}: expected a record of the seam benchmark, found {error}"
-            ) from error
-        if records[-1].part not in get_args(Part):
-            raise ValueError(f"{path}, line {number}: expected a part of {get_args(Part)}, found {records[-1].part!r}")
-    return records
+    if path.suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+        return [_record_of(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [_record_of(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _record_of(found: str | dict[str, Any], where: str) -> Record:
+    try:
+        row = cast("dict[str, Any]", json.loads(found)) if isinstance(found, str) else found
+        record = Record(**row | {name: tuple(row[name]) for name in ("window", "overlap")})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: expected a record of the seam benchmark, found {error}") from error
+    if record.part not in get_args(Part):
+        raise ValueError(f"{where}: expected a part of {get_args(Part)}, found {record.part!r}")
+    return record
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """The last of the records of each key, at the first one's place."""
+    return list({record.key: record for record in records}.values())
+
+
+def publish_records(path: Path, records: Sequence[Record]) -> None:
+    """Parquet with one row for each record and a column for each of its fields."""
+    pq.write_table(pa.Table.from_pylist([asdict(record) for record in records]), path, compression="zstd")
 
 
 def cells_of(records: Iterable[Record]) -> Cells:

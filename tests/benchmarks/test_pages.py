@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from benchmarks.seams import tables
 from benchmarks.seams.cases import Case, Outcome, World
 from benchmarks.seams.pages import Record, markdown, plots, read_records, write_records
+from benchmarks.seams.plan import Block
 from benchmarks.seams.records import (
     ALONE,
     COUNT,
@@ -25,8 +29,11 @@ from benchmarks.seams.records import (
     cells_of,
     failure_of,
     is_peer,
+    latest,
+    publish_records,
     record_of,
     rules_of,
+    scale_of,
 )
 from benchmarks.seams.rivals import beside_best_peer, beside_each_peer, excess_of, verdict_counts
 from benchmarks.seams.score import Score
@@ -59,6 +66,7 @@ def section(page: str, heading: str) -> str:
     return page.split(f"# {heading}\n", 1)[1].split("\n#", 1)[0]
 
 
+CASE = Case(World("cells", np.ones((1, 4, 4), np.int32), np.array([0, 0])), "jitter1", 7, (1, 4, 4), (1, 2, 2), {})
 NOISY = [
     *seeds(OURS, [0.010, 0.012, 0.011], 0.99),
     *seeds(ORACLE, [0.010, 0.010, 0.010], 0.995),
@@ -74,6 +82,41 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_records(path) == NOISY
 
 
+def test_records_are_published_as_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "records.parquet"
+    publish_records(path, [*NOISY, failure_of("nuclei", CASE, PEER, "out of memory")])
+    assert read_records(path) == [*NOISY, failure_of("nuclei", CASE, PEER, "out of memory")]
+    worst = duckdb.sql(f"select rule, count_error from '{path}' order by abs(count_error) desc limit 1").fetchall()
+    assert worst == [(OTHER, -0.3)]
+
+
+def test_a_row_that_is_no_record_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "records.parquet"
+    rows = [asdict(record) for record in NOISY[:2]]
+    pq.write_table(pa.Table.from_pylist([rows[0], rows[1] | {"part": "real"}]), path)
+    with pytest.raises(ValueError, match=r"row 2: expected a part of .*'real'"):
+        read_records(path)
+    pq.write_table(pa.Table.from_pylist(rows).drop_columns("seed"), path)
+    with pytest.raises(ValueError, match=r"row 1: expected a record.*seed"):
+        read_records(path)
+
+
+def test_of_records_of_the_same_work_the_last_counts() -> None:
+    old, other, new = record(error=0.1), record(seed=1), record(error=0.2)
+    assert latest([old, other, new]) == [new, other]
+    assert latest([old, failed := failure_of("synthetic", CASE, OURS, "slow"), new]) == [new, failed], "another case"
+    small, large = scale_of(10, 1.0, 1), scale_of(100, 1.0, 1)
+    assert latest([small, large]) == [small, large]
+
+
+def test_what_is_done_is_known_by_its_key() -> None:
+    """As the benchmark asks whether a case was measured, and as its record answers."""
+    block = Block("synthetic", (("cells", "jitter1"),), (7,), CASE.window, CASE.overlap, (OURS,), lambda *_: CASE)
+    made = failure_of("synthetic", CASE, OURS, "slow").key
+    assert block.keys(OURS) == {made}
+    assert block.key(CASE, OURS) == made
+
+
 def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     write_records(path, NOISY[:1])
@@ -85,10 +128,8 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
 
 
 def test_a_record_holds_its_case_and_score() -> None:
-    world = World("cells", np.ones((1, 4, 4), np.int32), np.array([0, 0]))
-    case = Case(world, "jitter1", 7, (1, 4, 4), (1, 2, 2), {})
     result = Score(1, 2, 1.0, 1, 0, 0, 0, 0, 0.5, 0.25, 0.75, 0)
-    made = record_of("nuclei", case, OURS, Outcome([], np.zeros(0, np.int64), 2.5, 100), result, cut=9)
+    made = record_of("nuclei", CASE, OURS, Outcome([], np.zeros(0, np.int64), 2.5, 100), result, cut=9)
     assert (made.world, made.seed, made.split, made.f1_90, made.seconds, made.peak_bytes) == (
         "cells",
         7,
@@ -98,7 +139,7 @@ def test_a_record_holds_its_case_and_score() -> None:
         100,
     )
     assert (made.cut, made.failure) == (9, "")
-    assert failure_of("nuclei", case, PEER, "out of memory").failure == "out of memory"
+    assert failure_of("nuclei", CASE, PEER, "out of memory").failure == "out of memory"
 
 
 def test_one_case_counts_once() -> None:
