@@ -34,6 +34,10 @@ REPORTED_APART = ("vessels", "perfect_parts")
 EXCESS = 0.01
 """Of the true objects. docs/benchmarks/seams.md shows it over five seeds of each world; one is a smaller sample."""
 
+GLUED_IN_PLANE = 0.005
+"""Instead, where glued pairs in a plane are counted less those that look like one object. Without cut pieces as
+witnesses (docs/decisions/0011) it is more."""
+
 FEW = 3
 """Objects that are always allowed."""
 
@@ -45,7 +49,8 @@ def _case(world: str, noise: str) -> Case:
     seed = 11  # one of those with which constants were chosen: a change that makes these worse is seen here first
     if world in SPACE:
         return space_case(world, noise, seed, *SPACE_WINDOWS[1])
-    return say(PLANE[world](np.random.default_rng(seed), 1536), (1, 512, 512), (0, 96, 96), noise, seed)
+    # Windows of half the size that docs/benchmarks/seams.md shows: more of the objects are cut.
+    return say(PLANE[world](np.random.default_rng(seed), 1024), (1, 256, 256), (0, 64, 64), noise, seed)
 
 
 @pytest.mark.parametrize(
@@ -56,11 +61,12 @@ def _case(world: str, noise: str) -> Case:
         if cell != REPORTED_APART
     ],
 )
-def test_the_merge_adds_errors_on_a_hundredth_of_the_objects_or_three(world: str, noise: str) -> None:
+def test_the_merge_adds_errors_on_few_of_the_objects(world: str, noise: str) -> None:
     """Errors of each kind, which a count alone would let cancel."""
     case = _case(world, noise)
     found, best = score(ours.merge_alone(case), case.world), score(oracle.merge(case), case.world)
-    allowed = max(FEW, EXCESS * case.world.count)
+    excess = GLUED_IN_PLANE if noise == "glue1" and world in PLANE else EXCESS
+    allowed = max(FEW, excess * case.world.count)
     alike = alike_objects(case) if noise == "glue1" else 0
     assert -allowed - alike <= found.found_count - best.found_count <= allowed
     assert found.merged <= best.merged + allowed + alike

@@ -497,6 +497,14 @@ def test_in_a_plane_a_cut_piece_goes_where_it_only_comes_near_its_neighbour() ->
     assert (covers, apart) == ({(1, 2)}, {(1, 2)})
 
 
+def test_in_a_plane_only_the_piece_that_touches_the_neighbour_stays() -> None:
+    """The other one comes near it, above, and may be a part of it."""
+    upper = (0, mask((2, 44, 8, 64)))
+    glued = (1, mask((2, 44, 8, 64), (10, 44, 32, 64), (2, 64, 32, 68)))
+    *_, covers, apart = everything(UPPER, LOWER, upper, glued)
+    assert (covers, apart) == ({(2, 3)}, {(1, 3), (2, 3)})
+
+
 def test_in_a_plane_a_cut_piece_goes_where_its_window_saw_less() -> None:
     """But it is seen that what covers both may be two objects."""
     upper, lower, glued = mask((10, 44, 20, 64)), mask((20, 60, 32, 64)), mask((10, 44, 32, 68))
