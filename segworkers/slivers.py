@@ -14,9 +14,9 @@ and that window saw the two *apart*, the other one took them for one. Both stay.
 that neighbour, is no witness: near a border it is more often the model that splits. But it is one where some of it is
 farther from the neighbour than outlines move, or where outlines do not move, since the larger view's link is nearly
 exact. In space it is one also where the larger view holds both to the last pixel and the two touch: parts of one
-object, 26-connected, never do. In a plane the larger view must be, besides, the *sum* of what that window saw there: a
-model that splits moves its outlines as well. Nothing else of that window covers such a witness either: what was seen of
-it there is known.
+object, 26-connected, never do. In a plane such distance or exactness is not enough: the two must touch, as 8-connected
+parts never do, and the larger view be the *sum* of what that window saw there. A model that splits moves outlines as
+well. Nothing else of that window covers such a witness either: what was seen of it there is known.
 
 A *part* is what a border cuts off from an object that leaves the window and comes back: a neighbour sees that it is
 one, in this window a model may say two. A part belongs to the view that covers most of what both windows saw of it,
@@ -69,7 +69,7 @@ def relations(
     parts, apart = _pieces(sight, facts, compared.take(~is_link))
     witness, touch = _sure_witnesses(sight, compared, holds, apart)
     covering = _coverings(sight, facts, *facts.by_size(i, j))
-    covering = covering.take(~_is_explained(facts, covering, apart.take(witness)))
+    covering = covering.take(~_is_explained(sight, facts, covering, apart.take(witness)))
     found = {LINK: linked, PART: parts, COVER: covering, APART: apart}
     kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
     pairs = linked.join(parts).join(covering).join(apart)
@@ -84,7 +84,9 @@ def relations(
 def _sure_witnesses(
     sight: Sight, compared: Pairs, holds: NDArray[np.bool_], apart: Pairs
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(k,) which of those apart are witnesses where outlines stand still, and (k,) which of these touch the neighbour.
+    """(k,) which of those apart nothing covers, and (k,) which touch the neighbour, where one view holds both.
+
+    The first are slivers of nothing that the other window saw; in space the second are among them.
 
     compared, holds: as for `_sums`.
     """
@@ -119,18 +121,20 @@ def _sums(
 ) -> Pairs:
     """Pairs of a view of window[k] (i) and whole[k] (j), where such views are all that the window saw of whole[k].
 
-    To the last pixel: each lies in it, and none of its pixels is left over. Outlines stand still.
+    To the last pixel: each lies in it, and together they have as many as it has there. If masks of the window do not
+    overlap, none is left over: outlines stand still.
 
     compared, holds: of `compare`, all pairs of the two windows.
     """
     windows = _windows(sight)
     i, j = np.concatenate((compared.i, compared.j)), np.concatenate((compared.j, compared.i))
     shared, place = np.tile(compared.shared, 2), j * windows + sight.views.window[i]
-    rows = np.flatnonzero(np.tile(holds, 2) & np.isin(place, whole * windows + window))
-    rows = rows[shared[rows] == sight.pixels(i[rows], j[rows])]
-    _, number = np.unique(place[rows], return_inverse=True)
-    rows = rows[np.bincount(number, shared[rows])[number] == sight.pixels(j[rows], i[rows])]
-    return Pairs(i[rows], j[rows], np.ones(len(rows)), shared[rows])
+    rows = np.flatnonzero(np.isin(place, whole * windows + window))
+    i, j, shared, place = i[rows], j[rows], shared[rows], place[rows]
+    beyond = ~np.tile(holds, 2)[rows] | (shared < sight.pixels(i, j))
+    _, number = np.unique(place, return_inverse=True)
+    is_sum = (np.bincount(number, shared)[number] == sight.pixels(j, i)) & (np.bincount(number, beyond)[number] == 0)
+    return Pairs(i, j, np.ones(len(i)), shared).take(is_sum)
 
 
 def _windows(sight: Sight) -> int:
@@ -138,10 +142,10 @@ def _windows(sight: Sight) -> int:
     return int(sight.views.window.max(initial=0)) + 1
 
 
-def _is_explained(facts: ViewFacts, covering: Pairs, apart: Pairs) -> NDArray[np.bool_]:
-    """(k,) whether the sliver is a witness against another view of the window that covers it."""
-    windows = int(facts.window.max(initial=0)) + 1
-    known = np.unique(apart.i * windows + facts.window[apart.j])
+def _is_explained(sight: Sight, facts: ViewFacts, covering: Pairs, witnesses: Pairs) -> NDArray[np.bool_]:
+    """(k,) whether the sliver is a witness against the view that covers it, or against another one of its window."""
+    windows = _windows(sight)
+    known = np.unique(witnesses.i * windows + facts.window[witnesses.j])
     small, large = facts.by_size(covering.i, covering.j)
     return np.isin(small * windows + facts.window[large], known)
 
@@ -196,7 +200,10 @@ def _apart(
 
 
 def _coverings(sight: Sight, facts: ViewFacts, small: NDArray[np.int64], large: NDArray[np.int64]) -> Pairs:
-    """Pairs of a sliver and what covers it, from views that come near and the larger ones that they come near to."""
+    """Pairs of a sliver and what covers it, from views that come near and the larger ones that they come near to.
+
+    What `_sure_witnesses` says is not known here yet.
+    """
     usable = _unconfirmed(sight, facts, small, large)
     small, large = small[usable], large[usable]
     partner = sight.partner(large, small)

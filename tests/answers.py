@@ -170,6 +170,7 @@ class Noise:
     """px by which a window sees an object moved, and by which its outline swells or shrinks, at most."""
     miss: float = 0.0
     glue: float = 0.0
+    """Chance of two neighbours of one class that touch."""
     short: int = 0
     """px along internal borders where a window sees nothing, at most."""
 
@@ -218,11 +219,11 @@ def _noisy_window(
         rows[:near] = False
         rows[len(rows) - far :] = False
     numbers = [int(number) for number in np.unique(ids[ids > 0]) if rng.random() >= noise.miss]
-    sets = [ids == number for number in numbers]
-    for k in range(len(sets) - 1):
-        if numbers[k] % CLASSES == numbers[k + 1] % CLASSES and rng.random() < noise.glue:
-            sets[k + 1] = sets[k + 1] | sets[k]
-            sets[k] = np.zeros_like(sets[k])
+    first = {number: number for number in numbers}
+    for a, b in _touching(ids):
+        if a in first and b in first and a % CLASSES == b % CLASSES and rng.random() < noise.glue:
+            first = {number: first[b] if other == first[a] else other for number, other in first.items()}
+    sets = [np.isin(ids, [number for number in numbers if first[number] == each]) for each in numbers]
     found: list[Mask] = []
     for number, bits in zip(numbers, sets, strict=True):
         said = _tight(
@@ -231,6 +232,16 @@ def _noisy_window(
         if said is not None:
             found.append(said)
     return found
+
+
+def _touching(ids: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Pairs of numbers in pixels next to each other, not by corners; the lower one comes first."""
+    found = set[tuple[int, int]]()
+    for axis in range(3):
+        rows = np.moveaxis(ids, axis, 0)
+        both = np.sort(np.stack((rows[:-1].ravel(), rows[1:].ravel())), axis=0)
+        found |= set(map(tuple, both[:, (both[0] > 0) & (both[0] < both[1])].T.tolist()))
+    return sorted(found)
 
 
 def _jittered(rng: np.random.Generator, bits: Bits, noise: Noise) -> Bits:

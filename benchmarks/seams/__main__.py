@@ -9,7 +9,7 @@ their environment is missing, see benchmarks/seams/peers/requirements.txt.
 The page's records lie beside it, in docs/benchmarks/seams/records.parquet. Of several records of the same work the page
 takes the last, so after a change of this project's rule peers need not be measured again:
 
-    python -m benchmarks.seams run NEW --rules "segworkers"
+    python -m benchmarks.seams run NEW --rules "segworkers;segworkers, rule alone"
     python -m benchmarks.seams page docs/benchmarks/seams/records.parquet NEW
 """
 

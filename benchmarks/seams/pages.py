@@ -152,7 +152,7 @@ def _costs(records: Sequence[Record], cells: Cells) -> Iterator[str]:
     if cells:
         yield (
             "Seconds of merging, from detections to whole objects in memory; medians over noises and seeds. Other "
-            "cases may have run on the machine's other core; only the section after these tables is measured alone.\n"
+            "cases may have run on the machine's other core meanwhile.\n"
         )
         yield costs.seconds(cells, rules)
         yield costs.slower(cells)
@@ -163,7 +163,7 @@ def _costs(records: Sequence[Record], cells: Cells) -> Iterator[str]:
         yield "### The same work for every rule\n"
         yield (
             "`segworkers` encodes masks, writes shards and reads them, tile after tile with nothing beside it; "
-            "`rule alone` and the others stay in memory.\n"
+            "`rule alone` and the others stay in memory. The benchmark runs nothing beside them.\n"
         )
         yield costs.per_cut_detection(cost)
     if scale := [record for record in done if record.part == "scale"]:

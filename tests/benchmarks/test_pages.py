@@ -67,6 +67,7 @@ def section(page: str, heading: str) -> str:
 
 
 CASE = Case(World("cells", np.ones((1, 4, 4), np.int32), np.array([0, 0])), "jitter1", 7, (1, 4, 4), (1, 2, 2), {})
+SCORE = Score(1, 2, 1.0, 1, 0, 0, 0, 0, 0.5, 0.25, 0.75, 0)
 NOISY = [
     *seeds(OURS, [0.010, 0.012, 0.011], 0.99),
     *seeds(ORACLE, [0.010, 0.010, 0.010], 0.995),
@@ -104,7 +105,10 @@ def test_a_row_that_is_no_record_is_named(tmp_path: Path) -> None:
 def test_of_records_of_the_same_work_the_last_counts() -> None:
     old, other, new = record(error=0.1), record(seed=1), record(error=0.2)
     assert latest([old, other, new]) == [new, other]
-    assert latest([old, failed := failure_of("synthetic", CASE, OURS, "slow"), new]) == [new, failed], "another case"
+    failed = failure_of("synthetic", CASE, OURS, "slow")
+    done = record_of("synthetic", CASE, OURS, Outcome([], np.zeros(0, np.int64), 2.5), SCORE)
+    assert latest([failed, new, done]) == [done, new]
+    assert latest([done, failed]) == [failed]
     small, large = scale_of(10, 1.0, 1), scale_of(100, 1.0, 1)
     assert latest([small, large]) == [small, large]
 
@@ -128,8 +132,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
 
 
 def test_a_record_holds_its_case_and_score() -> None:
-    result = Score(1, 2, 1.0, 1, 0, 0, 0, 0, 0.5, 0.25, 0.75, 0)
-    made = record_of("nuclei", CASE, OURS, Outcome([], np.zeros(0, np.int64), 2.5, 100), result, cut=9)
+    made = record_of("nuclei", CASE, OURS, Outcome([], np.zeros(0, np.int64), 2.5, 100), SCORE, cut=9)
     assert (made.world, made.seed, made.split, made.f1_90, made.seconds, made.peak_bytes) == (
         "cells",
         7,

@@ -463,7 +463,7 @@ UPPER, LOWER, BOTH = (0, mask((10, 44, 26, 64))), (0, mask((26, 44, 32, 64))), m
 def test_in_a_plane_a_cut_piece_stays_where_it_and_its_neighbour_are_all_that_its_window_saw() -> None:
     """Also where something else of the other window lies below it, within the tolerance and larger."""
     assert everything(UPPER, LOWER, (1, BOTH)) == [{(0, 2)}, set(), set(), {(1, 2)}]
-    below = (0, mask((35, 40, 60, 64))), (1, mask((35, 40, 60, 92)))
+    below = (0, mask((32, 40, 60, 64))), (1, mask((32, 40, 60, 92)))
     assert everything(UPPER, LOWER, (1, BOTH), *below) == [{(0, 2), (3, 4)}, set(), set(), {(1, 2)}]
     assert grouped(UPPER, LOWER, (1, BOTH)).count == 2
 
@@ -495,6 +495,42 @@ def test_in_a_plane_a_cut_piece_goes_where_it_only_comes_near_its_neighbour() ->
     both = (1, mask((10, 44, 26, 64), (27, 44, 33, 64), (10, 64, 33, 68)))
     *_, covers, apart = everything(upper, lower, both)
     assert (covers, apart) == ({(1, 2)}, {(1, 2)})
+
+
+def test_in_a_plane_a_whole_piece_stays_as_a_cut_one_does() -> None:
+    """Window 1 says another object below it, within the tolerance, of which window 0 sees most and says nothing."""
+    upper, lower, both = (0, mask((10, 44, 26, 63))), (0, mask((26, 44, 31, 63))), (1, mask((10, 44, 31, 63)))
+    below = (1, mask((32, 40, 60, 92)))
+    assert everything(upper, lower, both, below) == [{(0, 2)}, set(), set(), {(1, 2)}]
+
+
+@pytest.mark.parametrize(("rows", "stays"), [(3, False), (4, False), (5, True), (6, True)])
+def test_in_a_plane_a_cut_piece_goes_where_all_of_it_is_near_its_neighbour(rows: int, stays: bool) -> None:
+    """Four rows are: more than nine tenths of four, less of five."""
+    lower, both = (0, mask((26, 44, 26 + rows, 64))), (1, mask((10, 44, 26 + rows, 68)))
+    assert related(UPPER, lower, both) == ({(0, 2)}, set() if stays else {(1, 2)})
+
+
+@pytest.mark.parametrize(("rows", "stays"), [(1, True), (2, True), (3, False)])
+def test_in_a_plane_a_thin_cut_piece_stays_where_the_link_is_nearly_exact(rows: int, stays: bool) -> None:
+    """40 rows of 41 and 42 are more than 0.95 of them, of 43 less."""
+    upper, lower = (0, mask((0, 44, 40, 64))), (0, mask((40, 44, 40 + rows, 64)))
+    assert related(upper, lower, (1, mask((0, 44, 40 + rows, 68)))) == ({(0, 2)}, set() if stays else {(1, 2)})
+
+
+def test_in_a_plane_each_window_must_see_the_sum_itself() -> None:
+    """Window 1 glues two; in what window 2 sees of them there is a pixel more."""
+    both = (1, mask((10, 44, 32, 84), (32, 70, 33, 71)))
+    right = (2, mask((10, 64, 26, 84))), (2, mask((26, 64, 32, 84)))
+    *_, covers, apart = everything(UPPER, LOWER, both, *right)
+    assert (covers, apart) == ({(2, 4)}, {(1, 2), (4, 2)})
+
+
+def test_in_a_plane_what_crosses_the_other_view_leaves_no_sum() -> None:
+    """Masks of window 0 overlap: a third one lies in it with some pixels, though the two alone are all of it."""
+    across = (0, mask((20, 40, 22, 50)))
+    *_, covers, apart = everything(UPPER, LOWER, (1, BOTH), across)
+    assert ((1, 2) in covers, (1, 2) in apart) == (True, True)
 
 
 def test_in_a_plane_only_the_piece_that_touches_the_neighbour_stays() -> None:
