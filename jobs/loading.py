@@ -129,6 +129,8 @@ def _problem(problem: ErrorDetails, label: str, overridden: Sequence[tuple[str, 
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message += suggestion(where)
+    elif isinstance(problem["input"], int | float) and "found" not in message:  # a text may be a secret
+        message += f", found {problem['input']}"
     if where[:2] == ("model", "bands") and len(where) > 3:
         # A union reports each of its branches and adds their names to the location; the user wrote no such key.
         where, message = where[:3], "expected a band's name or its 0-based index"

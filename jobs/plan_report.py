@@ -158,7 +158,12 @@ def general_warnings(planned: Planned) -> list[str]:
     """What is odd about the job as a whole."""
     manifest = planned.manifest
     found: list[str] = []
-    if manifest.kind == "instance" and min(manifest.overlap[1:]) < 16:
+    if manifest.kind == "instance" and not min(manifest.overlap[1:]):
+        found.append(
+            "no overlap: an object that a window's border cuts comes out as one object for each window, since no place "
+            "was seen by two windows to tell which pieces belong together; set model.overlap to the size of an object"
+        )
+    elif manifest.kind == "instance" and min(manifest.overlap[1:]) < 16:
         found.append(
             f"overlap of {min(manifest.overlap[1:])} pixels: below 16, views of one object have little to agree on; "
             "take at least twice the typical outline error, better the size of an object"

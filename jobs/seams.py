@@ -155,9 +155,12 @@ def _size_warning(label: str, sizes: ObjectSizes, model: ModelManifest, side: in
         advice = f"take windows of {2 * wanted:,} pixels or more with model.overlap {wanted:,}, or coarser pixels"
     else:
         advice = "take one window over the whole image, or coarser pixels"
+    outcome = (
+        "had to be assembled" if overlap else "were left as windows cut them, for nothing says what belongs together"
+    )
     return (
         f"{label}: {_how_many(sizes, typical)} {typical:,} pixels long or longer, the overlap is {overlap}; "
-        f"{sizes.assembled:,} of {sizes.objects:,} were seen whole by no window and had to be assembled; {advice}"
+        f"{sizes.assembled:,} of {sizes.objects:,} were seen whole by no window and {outcome}; {advice}"
     )
 
 

@@ -27,7 +27,7 @@ INSTANCES = table_schema(
         column(
             "score",
             pa.float64(),
-            "model's score in 0..1: maximum over linked views, mean for dense models",
+            "model's score, by convention in 0..1: maximum over linked views, mean for dense models",
             nullable=True,
         ),
         column("pixel_count", pa.int64(), "pixels of the mask", "pixel"),

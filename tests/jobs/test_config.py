@@ -50,7 +50,7 @@ def test_every_problem_is_reported_at_once_with_file_path_and_near_miss(tmp_path
 def test_problems_of_set_name_the_command_line_and_not_the_file(tmp_path: Path):
     path = write(tmp_path, "inputs: [a.tif]\nmodel: threshold\noutput: {path: out}\n")
     assert problems(path, overrides=["tiling.tile=0"]) == [
-        "command line: tiling.tile: Input should be greater than or equal to 1"
+        "command line: tiling.tile: Input should be greater than or equal to 1, found 0"
     ]
 
 

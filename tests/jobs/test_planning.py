@@ -78,6 +78,17 @@ class Soft:
 """
 
 
+def test_where_windows_do_not_overlap_nobody_is_told_that_objects_are_put_together(tmp_path: Path) -> None:
+    image = raster(tmp_path / "a.tif")
+    (tmp_path / "masks.py").write_text(
+        SOFT.replace("dense", "instance").replace("predict(self, windows)", "predict(self, windows, valid)")
+    )
+    masks = {"reference": f"python:{tmp_path}/masks.py:Soft", "options": {}}
+    assert "one object for each window" in warnings_of(image, **masks, overlap=0)
+    assert "below 16" in warnings_of(image, **masks, overlap=8)
+    assert "overlap" not in warnings_of(image, **masks)
+
+
 def test_a_job_can_blend_and_its_tiles_then_show_the_batches_around_them_within_the_memory(tmp_path: Path) -> None:
     image = raster(tmp_path / "a.tif", height=3000, width=3000)
     (tmp_path / "soft.py").write_text(SOFT)

@@ -67,6 +67,11 @@ def test_of_a_few_objects_their_number_is_told_and_of_many_the_share() -> None:
     assert size_warning(1000, {10: 90, 40: 10}).startswith("car: one in 20 objects is 40 pixels long or longer")
 
 
+def test_without_an_overlap_nothing_was_assembled() -> None:
+    (text,) = seam_warnings(NO_BORDERS, [source(1000, {40: 19})], replace(MODEL, overlap=(0, 0, 0)))
+    assert "left as windows cut them" in text and "assembled" not in text
+
+
 @pytest.mark.parametrize(
     ("side", "length", "advice"),
     [
