@@ -25,8 +25,9 @@ from schemas.models import ModelKind
 from segworkers.assembly import assemble
 from segworkers.components import groups_of
 from segworkers.dense import Fragments, label_core
+from segworkers.exact_pairs import touching_cut
 from segworkers.lattice import Lattice
-from segworkers.linking import ViewFacts, group_views
+from segworkers.linking import TOUCH, ViewFacts, group_views
 from segworkers.objects import Objects, no_objects
 from segworkers.runs import RunTable, column_major, empty_runs, pixels_in_boxes
 from segworkers.segmenters.base import WindowMasks
@@ -115,6 +116,10 @@ def encode_instances(
     is_open = np.zeros(n, bool)
     is_open[group[exposed]] = True
     is_open = is_open[group]
+    # Of one set, or of one that may grow together elsewhere.
+    touch = touching_cut(views, lattice)
+    touch = touch.take((group[touch.i] == group[touch.j]) | (is_open[touch.i] & is_open[touch.j]))
+    pairs, kind = pairs.join(touch), np.concatenate((kind, np.full(len(touch), TOUCH, np.int8)))
     closed, waiting = np.flatnonzero(~is_open), np.flatnonzero(is_open)
     objects = _close(views, pixels, pairs, kind, closed, lattice)
     rest = views.take(waiting)

@@ -54,6 +54,11 @@ class Lattice:
         return zyx([w - o for w, o in zip(self.window, self.overlap, strict=True)])
 
     @property
+    def step(self) -> Zyx:
+        """How far a pixel reaches to its neighbours, corners included: not along z where windows are planes."""
+        return zyx([int(w > 1) for w in self.window])
+
+    @property
     def shape(self) -> Zyx:
         """Number of windows in each axis: enough to cover the far edge, and none that another one covers wholly."""
         return (self.row(0).count, self.row(1).count, self.row(2).count)

@@ -11,7 +11,8 @@
    joins one of these and not both; nor does it join to anything else what some window shows whole. Each of the two,
    where they are exactly that view, is held: it keeps the place of the view's window for it, and is together with no
    other view of that window. Only parts of what another window saw whole, and no window as two
-   (`segworkers.slivers`), may be together;
+   (`segworkers.slivers`), may be together; and, in a plane, views that do not touch, in a set in which all windows
+   agree to the last pixel: they are parts of an object that goes on elsewhere (`segworkers.exact_pairs`);
 4. views that lie in other windows' cells for the most part, and that larger views of other windows cover, are slivers
    of those and go, where nothing else was linked to them (`segworkers.slivers`).
 
@@ -43,11 +44,16 @@ windows' borders, two halves of an object meet in a pixel's width. Weak links ca
 """
 
 
-LINK, PART, COVER, APART, INSIDE, PROVEN, HELD = 1, 2, 3, 4, 5, 6, 7
-"""What two views may be to each other: the same object; one a part of the other; one a sliver of the other; one of two
-that its window saw side by side where the other says one; the same object, and where both windows saw it one holds all
-pixels of the other; apart beyond doubt: both of the two lie in the other to the last pixel, and touch, as parts of one
-object cannot; one of those whose sum is all that its window saw of the other."""
+LINK, PART, COVER, APART, INSIDE, PROVEN, HELD, EXACT, SAME, TOUCH = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+"""What two views may be to each other.
+
+LINK, the same object. PART, one a part of the other. COVER, one a sliver of the other. APART, one of two that its
+window saw side by side where the other says one. In space: INSIDE, a link of which one holds all pixels of the other
+where both windows saw it; PROVEN, apart beyond doubt: both of the two lie in the other to the last pixel, and touch, as
+parts of one object cannot; HELD, one of those whose sum is all that its window saw of the other. In a plane: EXACT, a
+link of the same pixels where both windows saw them; SAME, parts of one object, of which both windows saw the same
+pixels, if in different masks; TOUCH, cut views of one window that touch (`segworkers.exact_pairs`).
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +129,18 @@ def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Group
     proven[pairs.j[kind == PROVEN]] = True
     glued[pairs.j[(kind == APART) | (kind == PROVEN)]] = True
     is_part = (kind == PART) & ~proven[pairs.j]  # of what covers two objects anything may be a part
-    is_linked = (kind == LINK) | (kind == INSIDE) | is_part
+    same = kind == SAME
+    is_linked = (kind == LINK) | (kind == INSIDE) | (kind == EXACT) | same | is_part
     linked, inside = pairs.take(is_linked), kind[is_linked] == INSIDE
+    exact = (same | (kind == EXACT))[is_linked]
     # Parts have a seat of their own: two of one window may be together where one of them is a part.
     seat = facts.window.copy()
-    parts = np.unique(pairs.i[is_part])
+    parts = np.unique(np.concatenate((pairs.i[is_part], pairs.i[same], pairs.j[same])))
     seat[parts] = int(seat.max(initial=0)) + 1 + np.arange(len(parts))
     held = kind == HELD
     seats = _Seats(seat, pairs.i[held], pairs.j[held])
-    linked = linked.take(_without_conflicts(facts, linked, inside, seats, glued))
+    unsure = _unsure(linked, exact, glued, pairs.take(kind == TOUCH))
+    linked = linked.take(_without_conflicts(facts, linked, inside, seats, glued, unsure))
     group = groups_of(n, linked.i, linked.j)
     group = _without_slivers(facts, group, pairs.take(kind == COVER))
     present = np.zeros(int(group.max(initial=-1)) + 1, bool)
@@ -190,12 +199,32 @@ class _Seats:
         return group[owner[order[1:][twice]]]
 
 
+def _unsure(linked: Pairs, exact: NDArray[np.bool_], glued: NDArray[np.bool_], touch: Pairs) -> NDArray[np.bool_]:
+    """(n,) views of linked sets in which not all is beyond doubt: a link is inexact, or two may be in one mask.
+
+    In the others two views of one window are parts of an object that goes on elsewhere: no outline moved on the way
+    from one to the other, and they do not touch.
+    """
+    group = groups_of(len(glued), linked.i, linked.j)
+    unsure = np.zeros(len(glued), bool)
+    unsure[group[linked.i[~exact]]] = True
+    unsure[group[glued]] = True
+    unsure[group[touch.i[group[touch.i] == group[touch.j]]]] = True
+    return unsure[group]
+
+
 def _without_conflicts(
-    facts: ViewFacts, linked: Pairs, inside: NDArray[np.bool_], seats: _Seats, glued: NDArray[np.bool_]
+    facts: ViewFacts,
+    linked: Pairs,
+    inside: NDArray[np.bool_],
+    seats: _Seats,
+    glued: NDArray[np.bool_],
+    unsure: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Which links stay (step 3); all of those sets in which no seat is taken twice and no link may bridge.
 
-    inside: (k,) links of kind INSIDE. glued: (n,) views that were seen as two.
+    inside: (k,) links of kind INSIDE. glued: (n,) views that were seen as two. unsure: (n,) views of sets that fall
+    apart where a seat is taken twice.
     """
     keep = np.ones(len(linked), bool)
     n = len(glued)
@@ -204,6 +233,7 @@ def _without_conflicts(
     doubtful = np.zeros(n, bool)
     doubtful[group[linked.i[may_bridge]]] = True
     doubtful[seats.shared(group)] = True
+    doubtful[group[~unsure]] = False
     rows = np.flatnonzero(doubtful[group[linked.i]])
     if not len(rows):
         return keep

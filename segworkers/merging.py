@@ -35,7 +35,7 @@ from segworkers.slivers import relations
 from segworkers.store import Store
 from segworkers.views import Pairs, Views, join_views
 
-MERGE_VERSION = 8
+MERGE_VERSION = 9
 """Raised whenever the same shards would give other groups."""
 
 CACHED_TILES = 16

@@ -17,7 +17,7 @@ from segworkers.seams import SeamFrame
 from segworkers.statistics import Statistics
 from segworkers.tiling import TilePlan
 
-SHARD_VERSION = 7
+SHARD_VERSION = 8
 """Raised whenever the same pixels and the same model would give another shard."""
 
 

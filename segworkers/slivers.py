@@ -23,17 +23,23 @@ one, in this window a model may say two. A part belongs to the view that covers 
 unless it lies beside the view that is linked there already. Where that window saw the two apart, it is
 kept in mind that what covers both may be two objects in one mask.
 
+In a plane, where several views of a window are, to the last pixel, what another window saw in other masks, and do not
+touch, they are parts beyond doubt (`segworkers.exact_pairs`), and nothing else is asked about them.
+
 In space, where several views of a window are exactly what it saw of another window's view, and two of them touch, that
 view is two objects beyond doubt, and each of the several is *held* by it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from segworkers.exact_pairs import exact_pairs
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, HELD, INSIDE, LINK, PART, PROVEN, ViewFacts, links
+from segworkers.linking import APART, COVER, EXACT, HELD, INSIDE, LINK, PART, PROVEN, SAME, ViewFacts, links
 from segworkers.near_misses import near_misses
 from segworkers.sight import Sight
 from segworkers.views import Pairs, Views, compare, near_by, neighbours
@@ -66,19 +72,23 @@ def relations(
     linked, is_inside = compared.take(is_link), holds[is_link]
     linked = linked.join(near_misses(Sight(views, lattice, linked), facts, i, j))
     sight = Sight(views, lattice, linked)
-    parts, apart = _pieces(sight, facts, compared.take(~is_link))
+    is_exact, is_same = np.zeros((2, len(compared)), bool) if sight.in_space else exact_pairs(sight, compared)
+    parts, apart = _pieces(sight, facts, compared.take(~is_link & ~is_same))
     witness, touch = _sure_witnesses(sight, compared, holds, apart)
     covering = _coverings(sight, facts, *facts.by_size(i, j))
     covering = covering.take(~_is_explained(sight, facts, covering, apart.take(witness)))
-    found = {LINK: linked, PART: parts, COVER: covering, APART: apart}
-    kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
-    pairs = linked.join(parts).join(covering).join(apart)
-    if not sight.in_space:
-        return pairs, kind
-    kind[: len(is_inside)][is_inside] = INSIDE
-    kind[len(kind) - len(apart) :][touch] = PROVEN
-    held = _held(sight, compared, holds, apart.take(touch))
-    return pairs.join(held), np.concatenate((kind, np.full(len(held), HELD, np.int8)))
+    apart_kind = np.where(touch & sight.in_space, PROVEN, APART)
+    held = _held(sight, compared, holds, apart.take(touch & sight.in_space))
+    link_kind = np.full(len(linked), LINK)
+    link_kind[: len(is_inside)] = np.select((is_exact[is_link], is_inside & sight.in_space), (EXACT, INSIDE), LINK)
+    # What is SAME is that together: the two windows agree, so the overlap is 1.
+    same = replace(compared.take(is_same), overlap=np.ones(np.count_nonzero(is_same)))
+    single = np.ones(len(linked), bool)
+    single[: len(is_inside)] = ~is_same[is_link]
+    pairs = linked.take(single).join(same).join(parts).join(covering).join(apart).join(held)
+    rest = np.repeat((PART, COVER), (len(parts), len(covering)))
+    kind = np.concatenate((link_kind[single], np.full(len(same), SAME), rest, apart_kind, np.full(len(held), HELD)))
+    return pairs, kind.astype(np.int8)
 
 
 def _sure_witnesses(
@@ -152,8 +162,7 @@ def _is_explained(sight: Sight, facts: ViewFacts, covering: Pairs, witnesses: Pa
 
 def _touch(sight: Sight, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(k,) whether two views of one window touch, if by a corner."""
-    step = np.tile((np.array(sight.lattice.window) > 1).astype(np.int64), (len(first), 1))
-    return sight.near(first, second, step) > 0
+    return sight.near(first, second, np.tile(np.array(sight.lattice.step), (len(first), 1))) > 0
 
 
 def _holds_both(sight: Sight, small: NDArray[np.int64], large: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from segworkers.linking import (
     APART,
     COVER,
+    EXACT,
     HELD,
     INSIDE,
     LINK,
     MIN_OVERLAP,
     PART,
     PROVEN,
+    SAME,
+    TOUCH,
     Groups,
     ViewFacts,
     group_views,
@@ -60,9 +63,13 @@ def grouped(
     inside: Pairs = NONE,
     proven: Pairs = NONE,
     held: Pairs = NONE,
+    exact: Pairs = NONE,
+    alike: Pairs = NONE,
+    touch: Pairs = NONE,
 ) -> Groups:
     """What becomes of the views."""
     found = {LINK: linked, PART: parts, COVER: covers, APART: apart, INSIDE: inside, PROVEN: proven, HELD: held}
+    found |= {EXACT: exact, SAME: alike, TOUCH: touch}
     kind = np.repeat(np.array(list(found), np.int8), [len(each) for each in found.values()])
     return group_views(of, reduce(Pairs.join, found.values()), kind)
 
@@ -121,6 +128,24 @@ def test_a_chain_does_not_glue_two_views_of_one_window() -> None:
     assert same(groups, 0, 1)
     assert same(groups, 2, 3)
     assert groups.count == 2
+
+
+def test_a_chain_of_the_same_pixels_shows_that_two_views_of_one_window_are_parts() -> None:
+    """Unless they touch, as parts do not, or one link is inexact, or a view was seen as two."""
+    windows, chain = facts([0, 1, 2, 0, 1]), pairs((0, 1, 1.0, 90), (1, 2, 1.0, 80), (2, 3, 1.0, 70))
+    assert grouped(windows, NONE, exact=chain).group.tolist() == [0, 0, 0, 0, 1]
+    assert grouped(windows, NONE, exact=chain, touch=pairs((0, 3, 0, 0))).count == 3
+    assert grouped(windows, NONE, exact=chain, touch=pairs((1, 4, 0, 0))).count == 2, "these two are not together"
+    assert grouped(windows, chain.take(np.array([1])), exact=chain.take(np.array([0, 2]))).count == 3
+    assert grouped(windows, NONE, exact=chain, apart=pairs((4, 1, 0.9, 5))).count == 3
+
+
+def test_views_of_the_same_pixels_together_take_no_seat() -> None:
+    """0 and 1 are parts of what 2 is; a weak link brings 3, of their window, which may be another thing."""
+    parts, weak = pairs((0, 2, 1.0, 50), (1, 2, 1.0, 50)), pairs((2, 4, 0.9, 60), (3, 4, 0.3, 20))
+    groups = grouped(facts([0, 0, 1, 0, 2]), weak, alike=parts)
+    assert same(groups, 0, 1, 2, 4)
+    assert groups.min_overlap[groups.group[0]] == 0.3, "so it is one object, and says on what it rests"
 
 
 def test_a_refused_link_does_not_undo_those_of_other_objects() -> None:

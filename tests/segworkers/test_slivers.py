@@ -13,7 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, HELD, INSIDE, LINK, PART, PROVEN, Groups, ViewFacts, group_views
+from segworkers.linking import (
+    APART,
+    COVER,
+    EXACT,
+    HELD,
+    INSIDE,
+    LINK,
+    PART,
+    PROVEN,
+    SAME,
+    Groups,
+    ViewFacts,
+    group_views,
+)
 from segworkers.runs import RunTable, mask_runs
 from segworkers.slivers import near_by, relations
 from segworkers.views import Pairs, Views, is_marginal
@@ -52,17 +65,17 @@ def kinds(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]
 
 def everything(*said: Said, lattice: Lattice = LATTICE) -> list[set[tuple[int, int]]]:
     """The same, and what is apart: first the one of two, then the view of both."""
-    links, inside, parts, covers, apart, proven, _ = by_kind(*said, lattice=lattice)
-    return [links | inside, parts, covers, apart | proven]
+    exact, _, links, inside, parts, covers, apart, proven, _ = by_kind(*said, lattice=lattice)
+    return [links | exact | inside, parts, covers, apart | proven]
 
 
 def by_kind(*said: Said, lattice: Lattice) -> list[set[tuple[int, int]]]:
-    """LINK, INSIDE, PART, COVER, APART, PROVEN and HELD."""
+    """EXACT, SAME, LINK, INSIDE, PART, COVER, APART, PROVEN and HELD."""
     found = views(*said, lattice=lattice)
     pairs, kind = relations(found, found.masks.pixel_counts(len(found)), lattice, found.window)
-    every = (LINK, INSIDE, PART, COVER, APART, PROVEN, HELD)
+    every = (EXACT, SAME, LINK, INSIDE, PART, COVER, APART, PROVEN, HELD)
     assert np.isin(kind, every).all()
-    assert (pairs.i < pairs.j)[np.isin(kind, (LINK, INSIDE, COVER))].all()
+    assert (pairs.i < pairs.j)[np.isin(kind, (LINK, EXACT, INSIDE, COVER, SAME))].all()
     return [of(pairs.take(kind == each)) for each in every]
 
 
@@ -282,8 +295,8 @@ def test_a_view_with_a_link_in_the_other_window_misses_nothing_there() -> None:
 
 
 def test_what_the_border_cuts_off_an_object_is_a_part_of_it() -> None:
-    """Window 0 sees two arms of a fork whose stem lies right of it; of 14 x 20 px window 1 confirms all."""
-    upper, lower, fork = mask((10, 40, 20, 64)), mask((40, 50, 50, 64)), mask((10, 40, 20, 90), (40, 50, 50, 90))
+    """Window 0 sees two arms of a fork whose stem lies right of it; of one window 1 sees a row more."""
+    upper, lower, fork = mask((10, 40, 20, 64)), mask((40, 50, 50, 64)), mask((10, 40, 20, 90), (40, 50, 51, 90))
     links, parts, _ = kinds((0, upper), (0, lower), (1, fork))
     assert links == {(0, 2)}
     assert parts == {(1, 2)}
@@ -448,11 +461,11 @@ def test_in_a_plane_nobody_is_held() -> None:
 def test_in_space_links_tell_where_one_view_holds_the_other() -> None:
     """Columns 16..32 are what both windows saw."""
     seen = (0, mask((2, 10, 10, 10, 20, 32)))
-    links, inside, *_ = by_kind(seen, (1, mask((2, 10, 16, 10, 30, 40))), lattice=SPACE)
+    _, _, links, inside, *_ = by_kind(seen, (1, mask((2, 10, 16, 10, 30, 40))), lattice=SPACE)
     assert (links, inside) == (set(), {(0, 1)})
-    links, inside, *_ = by_kind(seen, (1, mask((2, 11, 16, 10, 30, 40))), lattice=SPACE)
+    _, _, links, inside, *_ = by_kind(seen, (1, mask((2, 11, 16, 10, 30, 40))), lattice=SPACE)
     assert (links, inside) == ({(0, 1)}, set())
-    links, inside, *_ = by_kind((0, mask((10, 40, 20, 64))), (1, mask((10, 40, 30, 90))), lattice=LATTICE)
+    _, _, links, inside, *_ = by_kind((0, mask((10, 40, 20, 64))), (1, mask((10, 40, 30, 90))), lattice=LATTICE)
     assert (links, inside) == ({(0, 1)}, set()), "not in a plane"
 
 
@@ -489,12 +502,69 @@ def test_in_a_plane_a_cut_piece_goes_where_a_pixel_of_it_is_not_in_the_other_vie
     assert (covers, apart) == ({(1, 2)}, {(1, 2)})
 
 
-def test_in_a_plane_a_cut_piece_goes_where_it_only_comes_near_its_neighbour() -> None:
-    """A row is between them, as between parts of one object; the other view lacks it, too."""
+def test_in_a_plane_a_cut_piece_that_only_comes_near_its_neighbour_is_a_part_or_goes() -> None:
+    """A row is between them, as between parts of one object. The other view lacks it, too, or all but a pixel."""
     upper, lower = (0, mask((10, 44, 26, 64))), (0, mask((27, 44, 33, 64)))
-    both = (1, mask((10, 44, 26, 64), (27, 44, 33, 64), (10, 64, 33, 68)))
-    *_, covers, apart = everything(upper, lower, both)
-    assert (covers, apart) == ({(1, 2)}, {(1, 2)})
+    both = [(10, 44, 26, 64), (27, 44, 33, 64), (10, 64, 33, 68)]
+    assert by_kind(upper, lower, (1, mask(*both)), lattice=LATTICE)[1] == {(0, 2), (1, 2)}
+    assert joined_objects(upper, lower, (1, mask(*both))) == 1
+    links, parts, covers, apart = everything(upper, lower, (1, mask(*both, (26, 50, 27, 51))))
+    assert (links, parts, covers, apart) == ({(0, 2)}, set(), {(1, 2)}, {(1, 2)})
+
+
+FORK = mask((10, 40, 20, 90), (40, 50, 50, 90), (10, 80, 50, 90))
+"""Window 0 sees its arms, both cut; the stem lies right of it."""
+
+
+def joined_objects(*said: Said) -> int:
+    """How many objects come out."""
+    return grouped(*said).count
+
+
+def test_parts_of_which_two_windows_saw_the_same_pixels_are_one_object() -> None:
+    arms = (0, mask((10, 40, 20, 64))), (0, mask((40, 50, 50, 64)))
+    exact, same, links, _, parts, _, apart, *_ = by_kind(*arms, (1, FORK), lattice=LATTICE)
+    assert same == {(0, 2), (1, 2)} and not (exact | links | parts | apart)
+    groups = grouped(*arms, (1, FORK))
+    assert groups.group.tolist() == [0, 0, 0]
+    assert groups.min_overlap.tolist() == [1.0], "together they are the same"
+
+
+def test_so_are_those_of_which_each_window_says_several() -> None:
+    """Three rows of a snake: window 0 sees it turn at the left, window 1 at the right."""
+    above, below = mask((10, 10, 14, 64), (20, 10, 24, 64), (10, 10, 24, 14)), mask((30, 20, 34, 64))
+    first, second = mask((10, 32, 14, 90)), mask((20, 32, 24, 90), (30, 32, 34, 90), (20, 86, 34, 90))
+    said = (0, above), (0, below), (1, first), (1, second)
+    assert by_kind(*said, lattice=LATTICE)[1] == {(0, 2), (0, 3), (1, 3)}
+    assert joined_objects(*said) == 1
+
+
+def test_a_link_of_the_same_pixels_is_exact_and_one_of_a_pixel_less_is_not() -> None:
+    seen = (0, mask((10, 40, 20, 64)))
+    assert by_kind(seen, (1, mask((10, 40, 20, 90))), lattice=LATTICE)[0] == {(0, 1)}
+    assert by_kind(seen, (1, mask((10, 40, 20, 90), (20, 63, 21, 64))), lattice=LATTICE)[0] == set()
+    assert by_kind(seen, (1, mask((10, 41, 20, 90), (11, 40, 20, 41))), lattice=LATTICE)[0] == set()
+
+
+@pytest.mark.parametrize(("row", "one"), [(20, False), (21, True)])
+def test_parts_do_not_touch_if_by_a_corner(row: int, one: bool) -> None:
+    upper, lower = mask((10, 40, 20, 64)), mask((row, 50, 30, 64))
+    both = mask((10, 40, 20, 90), (row, 50, 30, 90), (10, 80, 30, 90))
+    assert (by_kind((0, upper), (0, lower), (1, both), lattice=LATTICE)[1] == {(0, 2), (1, 2)}) is one
+
+
+def test_of_several_parts_a_border_cuts_each() -> None:
+    """What ends within the window is all there: the other one has two things in a mask."""
+    said = (0, mask((10, 40, 20, 64))), (0, mask((40, 50, 50, 63)))
+    assert not by_kind(*said, (1, mask((10, 40, 20, 90), (40, 50, 50, 63))), lattice=LATTICE)[1]
+
+
+def test_in_space_what_looks_like_parts_may_be_glued() -> None:
+    """Arms of a fork, or two that only window 1 sees touch."""
+    arms = (0, mask((2, 10, 10, 10, 20, 32))), (0, mask((2, 30, 10, 10, 40, 32)))
+    fork = mask((2, 10, 16, 10, 20, 40), (2, 30, 16, 10, 40, 40), (2, 10, 36, 10, 40, 40))
+    exact, same, *_ = by_kind(*arms, (1, fork), lattice=SPACE)
+    assert (exact, same) == (set(), set())
 
 
 def test_in_a_plane_a_whole_piece_stays_as_a_cut_one_does() -> None:
