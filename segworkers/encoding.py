@@ -25,7 +25,6 @@ from schemas.models import ModelKind
 from segworkers.assembly import assemble
 from segworkers.components import groups_of
 from segworkers.dense import Fragments, label_core
-from segworkers.exact_pairs import touching_cut
 from segworkers.lattice import Lattice
 from segworkers.linking import TOUCH, ViewFacts, group_views
 from segworkers.objects import Objects, no_objects
@@ -111,15 +110,15 @@ def encode_instances(
     n = len(views)
     pixels = views.masks.pixel_counts(n)
     pairs, kind = relations(views, pixels, lattice, views.window)
-    group = groups_of(n, pairs.i, pairs.j)
+    joins = pairs.take(kind != TOUCH)
+    group = groups_of(n, joins.i, joins.j)
     exposed = _exposed(views, pixels, tile, lattice)
     is_open = np.zeros(n, bool)
     is_open[group[exposed]] = True
     is_open = is_open[group]
-    # Of one set, or of one that may grow together elsewhere.
-    touch = touching_cut(views, lattice)
-    touch = touch.take((group[touch.i] == group[touch.j]) | (is_open[touch.i] & is_open[touch.j]))
-    pairs, kind = pairs.join(touch), np.concatenate((kind, np.full(len(touch), TOUCH, np.int8)))
+    # That two touch matters in a set, or where both may come to be in one elsewhere.
+    kept = (kind != TOUCH) | (group[pairs.i] == group[pairs.j]) | (is_open[pairs.i] & is_open[pairs.j])
+    pairs, kind = pairs.take(kept), kind[kept]
     closed, waiting = np.flatnonzero(~is_open), np.flatnonzero(is_open)
     objects = _close(views, pixels, pairs, kind, closed, lattice)
     rest = views.take(waiting)

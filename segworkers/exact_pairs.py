@@ -20,52 +20,73 @@ from segworkers.box_pairs import box_pairs
 from segworkers.components import groups_of
 from segworkers.lattice import Lattice
 from segworkers.overlaps import near_pixels
-from segworkers.sight import Sight
 from segworkers.views import Pairs, Views
 
 
-def exact_pairs(sight: Sight, compared: Pairs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def exact_pairs(
+    views: Views, lattice: Lattice, compared: Pairs, full: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(k,) which pairs are the same pixels in the strip, and (k,) which of these are among several that are.
 
-    compared: all pairs of the two windows that share pixels. What is said of a pair depends on its two windows only.
+    None in volumes. compared, full: of `views.compare`, all pairs of the two windows. What is said of a pair depends on
+    its two windows only.
     """
-    views, window = sight.views, sight.views.window
-    # A node is what one window saw of a view of another one.
+    exact, several = np.zeros((2, len(compared)), bool)
+    rows = np.flatnonzero(full & (lattice.window[0] == 1))
+    if not len(rows):
+        return exact, several
+    window = views.window
     windows = int(window.max(initial=0)) + 1
-    near, far = compared.i * windows + window[compared.j], compared.j * windows + window[compared.i]
-    node, number = np.unique(np.concatenate((near, far)), return_inverse=True)
-    first, second = number[: len(compared)], number[len(compared) :]
-    view, seen_by = node // windows, node % windows
+    node, number = np.unique(_ends(compared.take(rows), window, windows), return_inverse=True)
+    view, (first, second) = node // windows, number.reshape(2, -1)
     group = groups_of(len(node), first, second)
-    several = np.bincount(group, minlength=len(node))[group] > 2
+    is_several = np.bincount(group, minlength=len(node))[group] > 2
 
-    shared = np.bincount(number, np.tile(compared.shared, 2), len(node))
-    differs = shared != sight.pixels_in(view, seen_by)
-    inexact = np.zeros(len(node), bool)
+    known = np.zeros(len(views), bool)
+    known[view] = True
+    others = compared.take(~full & (known[compared.i] | known[compared.j]))
     _, side, count = np.unique(group * windows + window[view], return_inverse=True, return_counts=True)
-    inexact[group[differs | ((count[side] > 1) & ~views.cut[view])]] = True
-    rows = np.flatnonzero(several & ~inexact[group])
-    place = group[rows] * windows + window[view[rows]]
-    i, _ = _touching(views, sight.lattice, view[rows], place)
-    inexact[group[rows[i]]] = True
-    exact = ~inexact[group[first]]
-    return exact, exact & several[first]
+    inexact = np.zeros(len(node), bool)
+    # A pair with a pixel left out may share a view with one that has none.
+    inexact[group[np.isin(node, _ends(others, window, windows))]] = True
+    inexact[group[(count[side] > 1) & ~views.cut[view]]] = True
+    asked = np.flatnonzero(is_several & ~inexact[group])
+    i, _ = _touching(views, lattice, view[asked], side[asked])
+    inexact[group[asked[i]]] = True
+    exact[rows] = ~inexact[group[first]]
+    several[rows] = exact[rows] & is_several[first]
+    return exact, several
 
 
-def touching_cut(views: Views, lattice: Lattice) -> Pairs:
-    """Pairs of views of one window and label that borders cut and that touch, if by a corner; none in volumes."""
-    cut = np.flatnonzero(views.cut & (lattice.window[0] == 1))
-    place = views.window[cut] * (int(views.label.max(initial=0)) + 1) + views.label[cut]
-    i, j = _touching(views, lattice, cut, place)
+def _ends(pairs: Pairs, window: NDArray[np.int64], windows: int) -> NDArray[np.int64]:
+    """(2 k) numbers of what is compared: of a view what another window saw. Those of i, then those of j."""
+    i, j = pairs.i, pairs.j
+    return np.concatenate((i * windows + window[j], j * windows + window[i]))
+
+
+def touching_cut(views: Views, lattice: Lattice, asked: NDArray[np.int64]) -> Pairs:
+    """Pairs of cut views of one window and label that touch, if by a corner; one of them at least is in `asked`."""
+    is_asked = np.zeros(len(views), bool)
+    is_asked[asked] = True
+    place = views.window * (int(views.label.max(initial=0)) + 1) + views.label
+    cut = np.flatnonzero(views.cut & np.isin(place, place[is_asked]))
+    i, j = _touching(views, lattice, cut, place[cut], is_asked[cut])
     none = np.zeros(len(i))
     return Pairs(cut[i], cut[j], none, none.astype(np.int64))
 
 
 def _touching(
-    views: Views, lattice: Lattice, view: NDArray[np.int64], place: NDArray[np.int64]
+    views: Views,
+    lattice: Lattice,
+    view: NDArray[np.int64],
+    place: NDArray[np.int64],
+    is_asked: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of entries of `view` with one place whose masks touch."""
+    """Pairs of entries of `view` with one place whose masks touch, of which one is asked for."""
     step = lattice.step
     i, j = box_pairs(views.extents.boxes[view], np.arange(len(view)), place, step)
+    if is_asked is not None:
+        rows = np.flatnonzero(is_asked[i] | is_asked[j])
+        i, j = i[rows], j[rows]
     near = near_pixels(views.masks, views.extents, view[i], view[j], np.tile(np.array(step), (len(i), 1)))
     return i[near > 0], j[near > 0]

@@ -26,11 +26,14 @@ def agreement(
     window: NDArray[np.int64],
     seen: NDArray[np.int64],
     trusted: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
-    """(k,) pixels that masks i[k] and j[k] have in common, (k,) their IoU, and (k,) whether one holds the other.
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """(k,) pixels that masks i[k] and j[k] have in common, their IoU, whether one holds the other, and if all is seen.
+
+    All is seen where neither has pixels that the other window left out: what they share with masks of that window, with
+    which they are paired here, adds up to all that they have.
 
     The IoU is the higher one of two: where the boxes `seen` of both meet, and where the boxes `trusted` do; 0 for masks
-    without common pixels. One holds the other where the boxes `seen` meet; not for masks without common pixels.
+    without common pixels. The rest is said of where the boxes `seen` meet; not for masks without common pixels.
     masks: canonical. window: (masks,); seen, trusted: (masks, 6), one of each for a window, and its masks lie inside
     `seen`.
     """
@@ -125,6 +128,8 @@ def _agreement(
     newest, older = np.full(len(window), -1, np.int64), np.empty(2 * len(left), np.int64)
     there, strips = np.empty(2 * len(left), np.int64), np.empty((2 * len(left), 2), np.int64)
     known = 0
+    # Of each of these, the pixels that are in masks of the other window; of each pair, the two.
+    matched, ends = np.zeros(2 * len(left), np.int64), np.full((len(left), 2), -1, np.int64)
     for k in range(len(left)):
         z0, y0, x0, z1, y1, x1 = _meeting(boxes, left[k], right[k])
         if z0 >= z1 or y0 >= y1 or x0 >= x1:
@@ -134,7 +139,8 @@ def _agreement(
         if shared[k] == 0:
             continue
         whole, middle = -shared[k], -inside
-        for v, other in ((left[k], window[right[k]]), (right[k], window[left[k]])):
+        for side in range(2):
+            v, other = (left[k], window[right[k]]) if side == 0 else (right[k], window[left[k]])
             place = newest[v]
             while place >= 0 and there[place] != other:
                 place = older[place]
@@ -145,8 +151,15 @@ def _agreement(
                 strips[place, 1] = pixels_in_box(runs, offsets, pixels, boxes, v, core)
             whole, middle = whole + strips[place, 0], middle + strips[place, 1]
             holds[k] |= strips[place, 0] == shared[k]
+            matched[place] += shared[k]
+            ends[k, side] = place
         overlap[k] = max(shared[k] / max(whole, 1), inside / max(middle, 1))
-    return shared, overlap, holds
+    full = np.zeros(len(left), np.bool_)
+    for k in range(len(left)):
+        if shared[k]:
+            a, b = ends[k]
+            full[k] = matched[a] == strips[a, 0] and matched[b] == strips[b, 0]
+    return shared, overlap, holds, full
 
 
 @numba.njit(cache=True, nogil=True)

@@ -54,11 +54,8 @@ class Sight:
 
     def pixels(self, view: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
         """(k,) pixels of view[k] that lie in the window of other[k]."""
-        return self.pixels_in(view, self.views.window[other])
-
-    def pixels_in(self, view: NDArray[np.int64], window: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(k,) pixels of view[k] that lie in window[k]."""
-        return pixels_in_boxes(self.views.masks, self.views.extents, view, self.lattice.window_boxes(window))
+        boxes = self.lattice.window_boxes(self.views.window[other])
+        return pixels_in_boxes(self.views.masks, self.views.extents, view, boxes)
 
     def sure_pixels(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.int64]:
         """(2, k) pixels of views i[k] and j[k] that both windows saw, and that lie in the margin of neither."""

@@ -37,9 +37,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segworkers.exact_pairs import exact_pairs
+from segworkers.exact_pairs import exact_pairs, touching_cut
 from segworkers.lattice import Lattice
-from segworkers.linking import APART, COVER, EXACT, HELD, INSIDE, LINK, PART, PROVEN, SAME, ViewFacts, links
+from segworkers.linking import APART, COVER, EXACT, HELD, INSIDE, LINK, PART, PROVEN, SAME, TOUCH, ViewFacts, links
 from segworkers.near_misses import near_misses
 from segworkers.sight import Sight
 from segworkers.views import Pairs, Views, compare, near_by, neighbours
@@ -63,16 +63,18 @@ def relations(
 ) -> tuple[Pairs, NDArray[np.int8]]:
     """Pairs of views of different families that matter, and (k,) what they are (`segworkers.linking`).
 
-    pixels: (n,) of each view. What is said of a pair depends on the views of its two windows only.
+    pixels: (n,) of each view. What is said of a pair depends on the views of its two windows only; but of views of one
+    window it is only said that they touch where another window shows the same pixels of one of them.
     """
     facts = ViewFacts(views.window, views.rank, pixels, views.marginal, views.cut)
     i, j = neighbours(views, lattice, family)
-    compared, holds = compare(views, lattice, i, j)
+    compared, holds, full = compare(views, lattice, i, j)
     is_link = links(compared, facts)
     linked, is_inside = compared.take(is_link), holds[is_link]
     linked = linked.join(near_misses(Sight(views, lattice, linked), facts, i, j))
     sight = Sight(views, lattice, linked)
-    is_exact, is_same = np.zeros((2, len(compared)), bool) if sight.in_space else exact_pairs(sight, compared)
+    is_exact, is_same = exact_pairs(views, lattice, compared, full)
+    touching = touching_cut(views, lattice, np.concatenate((compared.i[is_exact], compared.j[is_exact])))
     parts, apart = _pieces(sight, facts, compared.take(~is_link & ~is_same))
     witness, touch = _sure_witnesses(sight, compared, holds, apart)
     covering = _coverings(sight, facts, *facts.by_size(i, j))
@@ -85,9 +87,10 @@ def relations(
     same = replace(compared.take(is_same), overlap=np.ones(np.count_nonzero(is_same)))
     single = np.ones(len(linked), bool)
     single[: len(is_inside)] = ~is_same[is_link]
-    pairs = linked.take(single).join(same).join(parts).join(covering).join(apart).join(held)
+    pairs = linked.take(single).join(same).join(parts).join(covering).join(apart).join(held).join(touching)
     rest = np.repeat((PART, COVER), (len(parts), len(covering)))
-    kind = np.concatenate((link_kind[single], np.full(len(same), SAME), rest, apart_kind, np.full(len(held), HELD)))
+    last = np.repeat((HELD, TOUCH), (len(held), len(touching)))
+    kind = np.concatenate((link_kind[single], np.full(len(same), SAME), rest, apart_kind, last))
     return pairs, kind.astype(np.int8)
 
 

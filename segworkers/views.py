@@ -161,17 +161,18 @@ def neighbours(
 
 def compare(
     views: Views, lattice: Lattice, i: NDArray[np.int64], j: NDArray[np.int64]
-) -> tuple[Pairs, NDArray[np.bool_]]:
+) -> tuple[Pairs, NDArray[np.bool_], NDArray[np.bool_]]:
     """Steps 1 to 3 for pairs of views of different windows; those without common pixels are left out.
 
     And (k,) whether one view of a pair holds all of the other that both windows saw. What is said of a pair depends on
-    its two views and the lattice only, never on what else is compared with them.
+    its two views and the lattice only, never on what else is compared with them. Only (k,) whether neither has a pixel
+    there that no view of the other window has depends on all views of the two windows, which must be compared at once.
     """
     seen = lattice.window_boxes(views.window)
     band = np.minimum(TRUST_BAND, np.array(lattice.overlap) // 4)
     trusted = inner_boxes(lattice, views.window, band)
-    shared, overlap, holds = agreement(views.masks, views.extents, i, j, views.window, seen, trusted)
-    return Pairs(i, j, overlap, shared).take(shared > 0), holds[shared > 0]
+    shared, overlap, holds, full = agreement(views.masks, views.extents, i, j, views.window, seen, trusted)
+    return Pairs(i, j, overlap, shared).take(shared > 0), holds[shared > 0], full[shared > 0]
 
 
 def inner_boxes(lattice: Lattice, window: NDArray[np.int64], band: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -19,9 +19,8 @@ from schemas.models import ModelManifest
 from schemas.sources import Source
 from segworkers.assembly import assemble
 from segworkers.encoding import views_of
-from segworkers.exact_pairs import touching_cut
 from segworkers.lattice import Lattice
-from segworkers.linking import TOUCH, Groups, ViewFacts, group_views
+from segworkers.linking import Groups, ViewFacts, group_views
 from segworkers.merging import whole_objects
 from segworkers.model_grid import ModelGrid
 from segworkers.objects import Objects
@@ -119,8 +118,6 @@ def grouped(views: Views, lattice: Lattice) -> tuple[Views, Groups]:
     views = without_duplicates(views)
     pixels = views.masks.pixel_counts(len(views))
     pairs, kind = relations(views, pixels, lattice, views.window)
-    touch = touching_cut(views, lattice)
-    pairs, kind = pairs.join(touch), np.concatenate((kind, np.full(len(touch), TOUCH, np.int8)))
     facts = ViewFacts(views.window, views.rank, pixels, views.marginal, views.cut)
     return views, group_views(facts, pairs, kind)
 

@@ -53,7 +53,7 @@ def test_agreement_is_that_of_the_dense_masks(a: NDArray[np.int64], b: NDArray[n
     table, dense = both(*cut)
     i, j = (np.array(column) for column in zip(*product(range(MASKS), range(MASKS, 2 * MASKS)), strict=True))
     extents = table.extents(2 * MASKS)
-    shared, overlap, holds = agreement(table, extents, i, j, window, seen[window], trusted[window])
+    shared, overlap, holds, full = agreement(table, extents, i, j, window, seen[window], trusted[window])
     assert (shared_pixels(table, extents, i, j) == shared).all()
     for k, (p, q) in enumerate(zip(i, j, strict=True)):
         common: Any = dense[p] & dense[q]
@@ -65,6 +65,8 @@ def test_agreement_is_that_of_the_dense_masks(a: NDArray[np.int64], b: NDArray[n
         assert overlap[k] == max(expected)
         place = within([*seen[:, :3].max(axis=0), *seen[:, 3:].min(axis=0)])
         assert holds[k] == (common.any() and common.sum() in (dense[p][place].sum(), dense[q][place].sum()))
+        left_out = (dense[p] & ~dense[MASKS:].any(0) | dense[q] & ~dense[:MASKS].any(0))[place]
+        assert full[k] == (common.any() and not left_out.any())
 
 
 @given(images(), images(), st.tuples(*[st.integers(0, 2)] * 3))

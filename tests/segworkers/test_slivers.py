@@ -23,6 +23,7 @@ from segworkers.linking import (
     PART,
     PROVEN,
     SAME,
+    TOUCH,
     Groups,
     ViewFacts,
     group_views,
@@ -74,7 +75,7 @@ def by_kind(*said: Said, lattice: Lattice) -> list[set[tuple[int, int]]]:
     found = views(*said, lattice=lattice)
     pairs, kind = relations(found, found.masks.pixel_counts(len(found)), lattice, found.window)
     every = (EXACT, SAME, LINK, INSIDE, PART, COVER, APART, PROVEN, HELD)
-    assert np.isin(kind, every).all()
+    assert np.isin(kind, (*every, TOUCH)).all()
     assert (pairs.i < pairs.j)[np.isin(kind, (LINK, EXACT, INSIDE, COVER, SAME))].all()
     return [of(pairs.take(kind == each)) for each in every]
 

@@ -43,7 +43,7 @@ def views(*rows: tuple[int, Rectangle], label: int = 0, scores: list[float] | No
 
 def pair(found: Views) -> Pairs:
     """The one pair of two views of different windows."""
-    pairs, _ = compare(found, LATTICE, *neighbours(found, LATTICE, found.window))
+    pairs, *_ = compare(found, LATTICE, *neighbours(found, LATTICE, found.window))
     assert len(pairs) == 1
     return pairs
 
