@@ -3,8 +3,9 @@
 A model whose masks are connected components of what it sees (`scipy.ndimage.label` of each window) says several masks
 of an object that leaves the window and comes back, and another window says another number. One-to-one links miss that.
 But where outlines stand still the masks tell: of views that share pixels, directly or by way of each other, neither
-window saw a pixel in the strip that the other one has in none of them. If of such views no two of one window touch, as
-components never do, they are parts of one object, however many there are in each window.
+window saw a pixel in the strip that the other one has in none of them. If of such views no two of one window touch by
+a side of a pixel, as components never do, whether 4- or 8-connected, they are parts of one object, however many there
+are in each window.
 
 A model that says one mask of all that a window shows of an object has no such parts. Where one window glues two
 objects, the other one shows them touching; only if they touch outside of that one do they look like parts. In volumes,
@@ -65,7 +66,7 @@ def _ends(pairs: Pairs, window: NDArray[np.int64], windows: int) -> NDArray[np.i
 
 
 def touching_cut(views: Views, lattice: Lattice, asked: NDArray[np.int64]) -> Pairs:
-    """Pairs of cut views of one window and label that touch, if by a corner; one of them at least is in `asked`."""
+    """Pairs of cut views of one window and label that touch by a pixel's side; one of them at least is in `asked`."""
     is_asked = np.zeros(len(views), bool)
     is_asked[asked] = True
     place = views.window * (int(views.label.max(initial=0)) + 1) + views.label
@@ -82,11 +83,12 @@ def _touching(
     place: NDArray[np.int64],
     is_asked: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of entries of `view` with one place whose masks touch, of which one is asked for."""
-    step = lattice.step
-    i, j = box_pairs(views.extents.boxes[view], np.arange(len(view)), place, step)
+    """Pairs of entries of `view` with one place whose masks touch by a side of a pixel, of which one is asked for."""
+    i, j = box_pairs(views.extents.boxes[view], np.arange(len(view)), place, lattice.step)
     if is_asked is not None:
         rows = np.flatnonzero(is_asked[i] | is_asked[j])
         i, j = i[rows], j[rows]
-    near = near_pixels(views.masks, views.extents, view[i], view[j], np.tile(np.array(step), (len(i), 1)))
-    return i[near > 0], j[near > 0]
+    sides = ((0, 1, 0), (0, 0, 1))
+    near = [near_pixels(views.masks, views.extents, view[i], view[j], np.tile(side, (len(i), 1))) for side in sides]
+    touch = (np.array(near) > 0).any(axis=0)
+    return i[touch], j[touch]

@@ -24,7 +24,7 @@ unless it lies beside the view that is linked there already. Where that window s
 kept in mind that what covers both may be two objects in one mask.
 
 In a plane, where several views of a window are, to the last pixel, what another window saw in other masks, and do not
-touch, they are parts beyond doubt (`segworkers.exact_pairs`), and nothing else is asked about them.
+touch, they are parts beyond doubt (`segworkers.exact_pairs`).
 
 In space, where several views of a window are exactly what it saw of another window's view, and two of them touch, that
 view is two objects beyond doubt, and each of the several is *held* by it.
@@ -71,9 +71,10 @@ def relations(
     compared, holds, full = compare(views, lattice, i, j)
     is_link = links(compared, facts)
     linked, is_inside = compared.take(is_link), holds[is_link]
-    linked = linked.join(near_misses(Sight(views, lattice, linked), facts, i, j))
-    sight = Sight(views, lattice, linked)
     is_exact, is_same = exact_pairs(views, lattice, compared, full)
+    # Of what is the same as something in the other window, that window missed nothing.
+    linked = linked.join(near_misses(Sight(views, lattice, compared.take(is_link | is_same)), facts, i, j))
+    sight = Sight(views, lattice, linked)
     touching = touching_cut(views, lattice, np.concatenate((compared.i[is_exact], compared.j[is_exact])))
     parts, apart = _pieces(sight, facts, compared.take(~is_link & ~is_same))
     witness, touch = _sure_witnesses(sight, compared, holds, apart)

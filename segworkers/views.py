@@ -97,13 +97,16 @@ def join_views(batches: Sequence[Views]) -> Views:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Views of different windows and of one class, each pair once; i < j, but where i is a part of j or apart."""
+    """Views of one class and of different windows, each pair once; i < j, but where i is a part of j or apart.
+
+    Only those that touch (`segworkers.linking`) are of one window.
+    """
 
     i: NDArray[np.int64]
     j: NDArray[np.int64]
     overlap: NDArray[np.float64]
     """(k,) IoU in the strip both windows saw, or in its trusted part, whichever is higher; for parts and what is apart
-    the share that is covered, for covers and near misses 0."""
+    the share that is covered; 1 for what is the same in several masks, 0 for covers, near misses and what touches."""
     shared: NDArray[np.int64]
     """(k,) pixels in common, anywhere; of near misses those that come near, 0 for covers."""
 
