@@ -139,8 +139,8 @@ def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Group
     seat[parts] = int(seat.max(initial=0)) + 1 + np.arange(len(parts))
     held = kind == HELD
     seats = _Seats(seat, pairs.i[held], pairs.j[held])
-    unsure = _unsure(linked, exact, glued, pairs.take(kind == TOUCH))
-    linked = linked.take(_without_conflicts(facts, linked, inside, seats, glued, unsure))
+    touch = pairs.take(kind == TOUCH)
+    linked = linked.take(_without_conflicts(facts, linked, inside, seats, glued, exact, touch))
     group = groups_of(n, linked.i, linked.j)
     group = _without_slivers(facts, group, pairs.take(kind == COVER))
     present = np.zeros(int(group.max(initial=-1)) + 1, bool)
@@ -199,18 +199,19 @@ class _Seats:
         return group[owner[order[1:][twice]]]
 
 
-def _unsure(linked: Pairs, exact: NDArray[np.bool_], glued: NDArray[np.bool_], touch: Pairs) -> NDArray[np.bool_]:
-    """(n,) views of linked sets in which not all is beyond doubt: a link is inexact, or two may be in one mask.
+def _unsure(
+    group: NDArray[np.int64], linked: Pairs, exact: NDArray[np.bool_], glued: NDArray[np.bool_], touch: Pairs
+) -> NDArray[np.bool_]:
+    """(n,) sets in which not all is beyond doubt: a link is inexact, a view was seen as two, or two views touch.
 
     In the others two views of one window are parts of an object that goes on elsewhere: no outline moved on the way
-    from one to the other, and they do not touch.
+    from one to the other. group: (n,) set of each view, whose number is that of a set, too.
     """
-    group = groups_of(len(glued), linked.i, linked.j)
-    unsure = np.zeros(len(glued), bool)
+    unsure = np.zeros(len(group), bool)
     unsure[group[linked.i[~exact]]] = True
     unsure[group[glued]] = True
     unsure[group[touch.i[group[touch.i] == group[touch.j]]]] = True
-    return unsure[group]
+    return unsure
 
 
 def _without_conflicts(
@@ -219,12 +220,13 @@ def _without_conflicts(
     inside: NDArray[np.bool_],
     seats: _Seats,
     glued: NDArray[np.bool_],
-    unsure: NDArray[np.bool_],
+    exact: NDArray[np.bool_],
+    touch: Pairs,
 ) -> NDArray[np.bool_]:
     """Which links stay (step 3); all of those sets in which no seat is taken twice and no link may bridge.
 
-    inside: (k,) links of kind INSIDE. glued: (n,) views that were seen as two. unsure: (n,) views of sets that fall
-    apart where a seat is taken twice.
+    inside: (k,) links of kind INSIDE. glued: (n,) views that were seen as two. exact: (k,) links of kind EXACT or SAME.
+    touch: pairs of kind TOUCH.
     """
     keep = np.ones(len(linked), bool)
     n = len(glued)
@@ -233,7 +235,7 @@ def _without_conflicts(
     doubtful = np.zeros(n, bool)
     doubtful[group[linked.i[may_bridge]]] = True
     doubtful[seats.shared(group)] = True
-    doubtful[group[~unsure]] = False
+    doubtful &= _unsure(group, linked, exact, glued, touch)
     rows = np.flatnonzero(doubtful[group[linked.i]])
     if not len(rows):
         return keep

@@ -33,6 +33,7 @@ view is two objects beyond doubt, and each of the several is *held* by it.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,29 +71,33 @@ def relations(
     i, j = neighbours(views, lattice, family)
     compared, holds, full = compare(views, lattice, i, j)
     is_link = links(compared, facts)
-    linked, is_inside = compared.take(is_link), holds[is_link]
     is_exact, is_same = exact_pairs(views, lattice, compared, full)
     # Of what is the same as something in the other window, that window missed nothing.
-    linked = linked.join(near_misses(Sight(views, lattice, compared.take(is_link | is_same)), facts, i, j))
-    sight = Sight(views, lattice, linked)
+    near = near_misses(Sight(views, lattice, compared.take(is_link | is_same)), facts, i, j)
+    sight = Sight(views, lattice, compared.take(is_link).join(near))
     touching = touching_cut(views, lattice, np.concatenate((compared.i[is_exact], compared.j[is_exact])))
     parts, apart = _pieces(sight, facts, compared.take(~is_link & ~is_same))
     witness, touch = _sure_witnesses(sight, compared, holds, apart)
     covering = _coverings(sight, facts, *facts.by_size(i, j))
     covering = covering.take(~_is_explained(sight, facts, covering, apart.take(witness)))
-    apart_kind = np.where(touch & sight.in_space, PROVEN, APART)
-    held = _held(sight, compared, holds, apart.take(touch & sight.in_space))
-    link_kind = np.full(len(linked), LINK)
-    link_kind[: len(is_inside)] = np.select((is_exact[is_link], is_inside & sight.in_space), (EXACT, INSIDE), LINK)
-    # What is SAME is that together: the two windows agree, so the overlap is 1.
-    same = replace(compared.take(is_same), overlap=np.ones(np.count_nonzero(is_same)))
-    single = np.ones(len(linked), bool)
-    single[: len(is_inside)] = ~is_same[is_link]
-    pairs = linked.take(single).join(same).join(parts).join(covering).join(apart).join(held).join(touching)
-    rest = np.repeat((PART, COVER), (len(parts), len(covering)))
-    last = np.repeat((HELD, TOUCH), (len(held), len(touching)))
-    kind = np.concatenate((link_kind[single], np.full(len(same), SAME), rest, apart_kind, last))
-    return pairs, kind.astype(np.int8)
+    proven = touch & sight.in_space
+    is_single = is_link & ~is_same
+    is_inside = is_single & holds & sight.in_space
+    found = {
+        LINK: compared.take(is_single & ~is_exact & ~is_inside).join(near),
+        INSIDE: compared.take(is_inside),
+        EXACT: compared.take(is_single & is_exact),
+        # The two windows agree on what is the same, all of it together, so the overlap is 1.
+        SAME: replace(compared.take(is_same), overlap=np.ones(np.count_nonzero(is_same))),
+        PART: parts,
+        COVER: covering,
+        APART: apart.take(~proven),
+        PROVEN: apart.take(proven),
+        HELD: _held(sight, compared, holds, apart.take(proven)),
+        TOUCH: touching,
+    }
+    kind = np.repeat(np.array(list(found), np.int8), [len(pairs) for pairs in found.values()])
+    return reduce(Pairs.join, found.values()), kind
 
 
 def _sure_witnesses(

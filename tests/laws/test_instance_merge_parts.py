@@ -58,20 +58,20 @@ def check(
 @given(
     seed=seeds,
     world=st.sampled_from(worlds.ALL),
-    apart=st.booleans(),
+    one_class_map=st.booleans(),
     window=st.tuples(st.integers(24, 80), st.integers(24, 80)),
     share=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)),
     group=groups,
 )
 def test_rivers_that_leave_a_window_and_come_back(
-    seed: int, world: worlds.World, apart: bool, window: tuple[int, int], share: tuple[float, float], group: Zyx
+    seed: int, world: worlds.World, one_class_map: bool, window: tuple[int, int], share: tuple[float, float], group: Zyx
 ) -> None:
-    """apart: what touches is one object, as for a model that labels a class map."""
+    """Objects that touch are several, or one, as for a model that labels a class map."""
     rng = np.random.default_rng(seed)
     height, width = (int(n) for n in rng.integers(30, 150, 2))
     valid = rng.random((height, width)) > (0.01 if rng.random() < 0.5 else 0)
     truth = worlds.connected(world(rng, 150)[:height, :width] * valid)[None]
-    if apart:
+    if one_class_map:
         truth = ndimage.label(truth, CORNERS)[0].astype(np.int64)
     overlap = [max(1, int(w * s)) for w, s in zip(window, share, strict=True)]
     check(Lattice((1, *window), zyx([0, *overlap]), truth.shape), truth, group, seed)

@@ -508,18 +508,13 @@ def test_in_a_plane_a_cut_piece_that_only_comes_near_its_neighbour_is_a_part_or_
     upper, lower = (0, mask((10, 44, 26, 64))), (0, mask((27, 44, 33, 64)))
     both = [(10, 44, 26, 64), (27, 44, 33, 64), (10, 64, 33, 68)]
     assert by_kind(upper, lower, (1, mask(*both)), lattice=LATTICE)[1] == {(0, 2), (1, 2)}
-    assert joined_objects(upper, lower, (1, mask(*both))) == 1
+    assert grouped(upper, lower, (1, mask(*both))).count == 1
     links, parts, covers, apart = everything(upper, lower, (1, mask(*both, (26, 50, 27, 51))))
     assert (links, parts, covers, apart) == ({(0, 2)}, set(), {(1, 2)}, {(1, 2)})
 
 
 FORK = mask((10, 40, 20, 90), (40, 50, 50, 90), (10, 80, 50, 90))
 """Window 0 sees its arms, both cut; the stem lies right of it."""
-
-
-def joined_objects(*said: Said) -> int:
-    """How many objects come out."""
-    return grouped(*said).count
 
 
 def test_parts_of_which_two_windows_saw_the_same_pixels_are_one_object() -> None:
@@ -537,7 +532,7 @@ def test_so_are_those_of_which_each_window_says_several() -> None:
     first, second = mask((10, 32, 14, 90)), mask((20, 32, 24, 90), (30, 32, 34, 90), (20, 86, 34, 90))
     said = (0, above), (0, below), (1, first), (1, second)
     assert by_kind(*said, lattice=LATTICE)[1] == {(0, 2), (0, 3), (1, 3)}
-    assert joined_objects(*said) == 1
+    assert grouped(*said).count == 1
 
 
 def test_a_link_of_the_same_pixels_is_exact_and_one_of_a_pixel_less_is_not() -> None:
@@ -547,10 +542,11 @@ def test_a_link_of_the_same_pixels_is_exact_and_one_of_a_pixel_less_is_not() -> 
     assert by_kind(seen, (1, mask((10, 41, 20, 90), (11, 40, 20, 41))), lattice=LATTICE)[0] == set()
 
 
-@pytest.mark.parametrize(("row", "one"), [(20, False), (21, True)])
-def test_parts_do_not_touch_if_by_a_corner(row: int, one: bool) -> None:
-    upper, lower = mask((10, 40, 20, 64)), mask((row, 50, 30, 64))
-    both = mask((10, 40, 20, 90), (row, 50, 30, 90), (10, 80, 30, 90))
+@pytest.mark.parametrize(("row", "column", "one"), [(20, 45, False), (20, 46, True), (21, 45, True)])
+def test_parts_touch_by_corners_only(row: int, column: int, one: bool) -> None:
+    """The upper one ends before row 20, where it reaches the border, and before column 46 above it."""
+    upper, lower = mask((10, 40, 19, 64), (19, 40, 20, 46)), mask((row, column, 30, 64))
+    both = mask((10, 40, 19, 90), (19, 40, 20, 46), (row, column, 30, 90), (10, 80, 30, 90))
     assert (by_kind((0, upper), (0, lower), (1, both), lattice=LATTICE)[1] == {(0, 2), (1, 2)}) is one
 
 
