@@ -34,10 +34,10 @@ demo: $(STAMP) ## Segment real aerial and microscopy images (downloads them once
 	$(PY) -m jobs demo
 
 test: $(STAMP) ## The fast tests, minutes
-	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup $(PYTEST_FLAGS)
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS)
 
 test-long: $(STAMP) ## Long runs: other engines, kills, whole archives; minutes
-	$(PY) -m pytest -m "long and not slow" --numprocesses $(TEST_PROCESSES) --dist loadgroup $(PYTEST_FLAGS)
+	$(PY) -m pytest -m "long and not slow" --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS)
 
 test-slow: $(STAMP) ## The slow tests, and the laws with many more examples
 	$(PY) -m pytest -m "slow and not network" $(PYTEST_FLAGS)

@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         starts_ray = item.get_closest_marker("cluster") or "ray_engine" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray else item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: next(item.iter_markers("xdist_group")).args != ("ray",))
 
 
