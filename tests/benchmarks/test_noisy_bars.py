@@ -24,7 +24,6 @@ KINDS = ("perfect_parts", "miss5", "short20", "jitter1", "jitter2", "shift1", "g
 EVERY_CHANGE = {
     *product(("car_parks", "roads_rivers", "cells"), ("jitter2", "glue1")),
     ("cells", "miss5"),
-    ("cells3d", "jitter2"),
     ("cells3d", "glue1"),
 }
 

@@ -153,6 +153,7 @@ class OwnFiles:
 """
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_workers_read_files_of_a_zip_from_their_own_caches(
     image: Path, tmp_path: Path, ray_engine: RayEngine, monkeypatch: pytest.MonkeyPatch

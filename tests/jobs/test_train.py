@@ -102,6 +102,7 @@ def test_the_bundle_says_what_was_done(trained, plates, capsys):
     assert "On validation only" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_card_says_what_a_run_finds(plates, tmp_path):
     """Of a model that has learnt little: what it says at the padding of windows is counted, as a run counts it."""
     held = tmp_path / "held"
