@@ -6,6 +6,8 @@ PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 # Processes that share the tests; those that start Ray stay together in one of them.
 TEST_PROCESSES ?= 2
+# Groups and their order: tests/conftest.py.
+IN_PROCESSES = --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-by-make
@@ -34,10 +36,10 @@ demo: $(STAMP) ## Segment real aerial and microscopy images (downloads them once
 	$(PY) -m jobs demo
 
 test: $(STAMP) ## The fast tests, minutes
-	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS)
+	$(PY) -m pytest $(IN_PROCESSES) $(PYTEST_FLAGS)
 
 test-long: $(STAMP) ## Long runs: other engines, kills, whole archives; minutes
-	$(PY) -m pytest -m "long and not slow" --numprocesses $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS)
+	$(PY) -m pytest -m "long and not slow" $(IN_PROCESSES) $(PYTEST_FLAGS)
 
 test-slow: $(STAMP) ## The slow tests, and the laws with many more examples
 	$(PY) -m pytest -m "slow and not network" $(PYTEST_FLAGS)

@@ -130,9 +130,8 @@ def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Group
     glued[pairs.j[(kind == APART) | (kind == PROVEN)]] = True
     is_part = (kind == PART) & ~proven[pairs.j]  # of what covers two objects anything may be a part
     same = kind == SAME
-    is_linked = (kind == LINK) | (kind == INSIDE) | (kind == EXACT) | same | is_part
-    linked, inside = pairs.take(is_linked), kind[is_linked] == INSIDE
-    exact = (same | (kind == EXACT))[is_linked]
+    is_linked = np.isin(kind, (LINK, INSIDE, EXACT, SAME)) | is_part
+    linked, linked_kind = pairs.take(is_linked), kind[is_linked]
     # Parts have a seat of their own: two of one window may be together where one of them is a part.
     seat = facts.window.copy()
     parts = np.unique(np.concatenate((pairs.i[is_part], pairs.i[same], pairs.j[same])))
@@ -140,7 +139,7 @@ def group_views(facts: ViewFacts, pairs: Pairs, kind: NDArray[np.int8]) -> Group
     held = kind == HELD
     seats = _Seats(seat, pairs.i[held], pairs.j[held])
     touch = pairs.take(kind == TOUCH)
-    linked = linked.take(_without_conflicts(facts, linked, inside, seats, glued, exact, touch))
+    linked = linked.take(_without_conflicts(facts, linked, linked_kind, seats, glued, touch))
     group = groups_of(n, linked.i, linked.j)
     group = _without_slivers(facts, group, pairs.take(kind == COVER))
     present = np.zeros(int(group.max(initial=-1)) + 1, bool)
@@ -199,16 +198,14 @@ class _Seats:
         return group[owner[order[1:][twice]]]
 
 
-def _unsure(
-    group: NDArray[np.int64], linked: Pairs, exact: NDArray[np.bool_], glued: NDArray[np.bool_], touch: Pairs
-) -> NDArray[np.bool_]:
+def _unsure(group: NDArray[np.int64], inexact: Pairs, glued: NDArray[np.bool_], touch: Pairs) -> NDArray[np.bool_]:
     """(n,) sets in which not all is beyond doubt: a link is inexact, a view was seen as two, or two views touch.
 
     In the others two views of one window are parts of an object that goes on elsewhere: no outline moved on the way
-    from one to the other. group: (n,) set of each view, whose number is that of a set, too.
+    from one to the other. group: (n,) set of each view, whose number is that of a set, too. inexact: such links.
     """
     unsure = np.zeros(len(group), bool)
-    unsure[group[linked.i[~exact]]] = True
+    unsure[group[inexact.i]] = True
     unsure[group[glued]] = True
     unsure[group[touch.i[group[touch.i] == group[touch.j]]]] = True
     return unsure
@@ -217,25 +214,23 @@ def _unsure(
 def _without_conflicts(
     facts: ViewFacts,
     linked: Pairs,
-    inside: NDArray[np.bool_],
+    kind: NDArray[np.int8],
     seats: _Seats,
     glued: NDArray[np.bool_],
-    exact: NDArray[np.bool_],
     touch: Pairs,
 ) -> NDArray[np.bool_]:
     """Which links stay (step 3); all of those sets in which no seat is taken twice and no link may bridge.
 
-    inside: (k,) links of kind INSIDE. glued: (n,) views that were seen as two. exact: (k,) links of kind EXACT or SAME.
-    touch: pairs of kind TOUCH.
+    kind: (k,) of each link. glued: (n,) views that were seen as two. touch: pairs of kind TOUCH.
     """
     keep = np.ones(len(linked), bool)
     n = len(glued)
     group = groups_of(n, linked.i, linked.j)
-    may_bridge = inside & (glued[linked.i] | glued[linked.j])
+    may_bridge = (kind == INSIDE) & (glued[linked.i] | glued[linked.j])
     doubtful = np.zeros(n, bool)
     doubtful[group[linked.i[may_bridge]]] = True
     doubtful[seats.shared(group)] = True
-    doubtful &= _unsure(group, linked, exact, glued, touch)
+    doubtful &= _unsure(group, linked.take(~np.isin(kind, (EXACT, SAME))), glued, touch)
     rows = np.flatnonzero(doubtful[group[linked.i]])
     if not len(rows):
         return keep

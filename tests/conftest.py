@@ -30,7 +30,7 @@ for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN_PATH"):
     os.environ.pop(name, None)
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("fast", max_examples=10, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("fast", max_examples=15, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("nightly", max_examples=300, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
